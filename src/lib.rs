@@ -1,1 +1,10 @@
 //! firncache
+#![cfg_attr(not(test), allow(dead_code))]
+
+mod clock;
+mod error;
+mod format;
+mod log;
+mod store;
+mod sys;
+mod table;

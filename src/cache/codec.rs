@@ -1,0 +1,386 @@
+//! Codecs: how values are stored that have no native form.
+//!
+//! The id of the codec is kept with each record, so that one cache can hold values of several
+//! codecs: the codec of a handle is the one it *writes* with. It reads what that one wrote, and
+//! what any of the crate's own codecs wrote.
+//!
+//! ```text
+//! 0 bincode    1 JSON    2 reserved for MessagePack    3 ..= 63 reserved    64 ..= 239 of users
+//! ```
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cache::bincode_de::BincodeReader;
+use crate::cache::kind::KIND_CODEC;
+use crate::cache::peel::Peel;
+use crate::cache::value_error::ValueError;
+use crate::error::{Error, ErrorKind, Result};
+
+const BINCODE: u8 = 0;
+const JSON: u8 = 1;
+const MIN_USER_ID: u8 = 64;
+const MAX_USER_ID: u8 = u8::MAX - KIND_CODEC;
+
+/// What a [`Codec`] calls once with a deserializer over the stored bytes.
+pub type ReadValue<'a> = dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<()> + 'a;
+
+/// How values are stored that are not null, a boolean, a number, text or bytes.
+///
+/// [`Bincode`] is the default. A codec of your own:
+///
+/// ```
+/// # #[cfg(feature = "json")]
+/// # mod example {
+/// use firncache::{Codec, Error, ReadValue, Result};
+///
+/// struct Pretty;
+///
+/// impl Codec for Pretty {
+///     fn id(&self) -> u8 {
+///         100
+///     }
+///
+///     fn name(&self) -> &str {
+///         "pretty JSON"
+///     }
+///
+///     fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()> {
+///         serde_json::to_writer_pretty(out, value).map_err(|error| Error::codec(error.to_string()))
+///     }
+///
+///     fn decode(&self, bytes: &[u8], read: &mut ReadValue<'_>) -> Result<()> {
+///         let mut json = serde_json::Deserializer::from_slice(bytes);
+///         read(&mut <dyn erased_serde::Deserializer>::erase(&mut json))?;
+///         json.end().map_err(|error| Error::codec(error.to_string()))
+///     }
+/// }
+/// # }
+/// ```
+///
+/// `Some(x)` and a newtype of `x` come to the codec as `x`.
+pub trait Codec: Send + Sync + 'static {
+    /// The number that is kept with each value: 64 to 239, the same for ever. The others belong to
+    /// this crate.
+    fn id(&self) -> u8;
+
+    /// What to call the codec in messages.
+    fn name(&self) -> &str;
+
+    /// Appends the value to `out`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error::codec`]. What was appended is dropped then.
+    fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Calls `read` once, with a deserializer over `bytes`, and hands on its error. All of `bytes`
+    /// must belong to the value.
+    ///
+    /// The bytes may have been written as another type, or be damaged: they must not lead to a
+    /// panic, nor to memory or work out of proportion to their number.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error::codec`].
+    fn decode(&self, bytes: &[u8], read: &mut ReadValue<'_>) -> Result<()>;
+}
+
+/// The default codec: bincode 2 with integers of fixed width, little-endian. Fast, compact, and for
+/// types that are the same when they are read: it stores no names.
+///
+/// Types that ask what is stored (`serde_json::Value`, and those with serde's `untagged`, `flatten`
+/// or `tag`) cannot be read back from it, nor can what is nested deeper than 256 levels, or has
+/// more than 2^20 items that take no bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bincode;
+
+impl Codec for Bincode {
+    fn id(&self) -> u8 {
+        BINCODE
+    }
+
+    fn name(&self) -> &str {
+        "bincode"
+    }
+
+    fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()> {
+        bincode_encode(value, out)
+    }
+
+    fn decode(&self, bytes: &[u8], read: &mut ReadValue<'_>) -> Result<()> {
+        let mut reader = BincodeReader::new(bytes);
+        read(&mut <dyn erased_serde::Deserializer>::erase(&mut reader))?;
+        reader.end().map_err(|error| cannot_read(self.name(), &error))
+    }
+}
+
+/// JSON: larger and slower, stores names, so that types can change, and other languages can read
+/// it. NaN and the infinities become null.
+#[cfg(feature = "json")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+#[cfg(feature = "json")]
+impl Codec for Json {
+    fn id(&self) -> u8 {
+        JSON
+    }
+
+    fn name(&self) -> &str {
+        "JSON"
+    }
+
+    fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()> {
+        json_encode(value, out)
+    }
+
+    fn decode(&self, bytes: &[u8], read: &mut ReadValue<'_>) -> Result<()> {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        read(&mut <dyn erased_serde::Deserializer>::erase(&mut json))?;
+        json.end().map_err(|error| cannot_read(self.name(), &error))
+    }
+}
+
+/// The codec of a handle. The crate's own ones are called directly, without erasing types.
+#[derive(Clone)]
+pub(crate) enum AnyCodec {
+    Bincode,
+    #[cfg(feature = "json")]
+    Json,
+    User(Arc<dyn Codec>),
+}
+
+impl AnyCodec {
+    /// Takes a codec, or refuses one whose id is not its own.
+    pub(crate) fn new(codec: impl Codec) -> Result<AnyCodec> {
+        match codec.id() {
+            BINCODE if codec.name() == Bincode.name() => Ok(AnyCodec::Bincode),
+            #[cfg(feature = "json")]
+            JSON if codec.name() == Json.name() => Ok(AnyCodec::Json),
+            MIN_USER_ID..=MAX_USER_ID => Ok(AnyCodec::User(Arc::new(codec))),
+            id => Err(Error::new(
+                ErrorKind::Setting,
+                format!(
+                    "the codec {} cannot have the id {id}: give it one in \
+                     {MIN_USER_ID} ..= {MAX_USER_ID}",
+                    codec.name()
+                ),
+            )),
+        }
+    }
+
+    /// Appends the payload of a value and returns its kind.
+    pub(crate) fn encode<V>(&self, value: &V, out: &mut Vec<u8>) -> Result<u8>
+    where
+        V: Serialize + ?Sized,
+    {
+        let id = match self {
+            AnyCodec::Bincode => bincode_encode(value, out).map(|()| BINCODE)?,
+            #[cfg(feature = "json")]
+            AnyCodec::Json => json_encode(value, out).map(|()| JSON)?,
+            AnyCodec::User(codec) => codec.encode(&value, out).map(|()| codec.id())?,
+        };
+        id.checked_add(KIND_CODEC)
+            .ok_or_else(|| Error::codec(format!("the codec's id {id} is above {MAX_USER_ID}")))
+    }
+
+    /// Reads what codec `id` wrote.
+    pub(crate) fn decode<V: DeserializeOwned>(&self, id: u8, bytes: &[u8]) -> Result<V> {
+        match (id, self) {
+            (BINCODE, _) => {
+                let mut reader = BincodeReader::new(bytes);
+                V::deserialize(Peel(&mut reader))
+                    .and_then(|value| reader.end().map(|()| value))
+                    .map_err(|error| cannot_read(Bincode.name(), &error))
+            }
+            #[cfg(feature = "json")]
+            (JSON, _) => {
+                serde_json::from_slice(bytes).map_err(|error| cannot_read(Json.name(), &error))
+            }
+            #[cfg(not(feature = "json"))]
+            (JSON, _) => Err(Error::codec(
+                "the value is stored as JSON: build firncache with its feature \"json\" to read it",
+            )),
+            (id, AnyCodec::User(codec)) if codec.id() == id => user_decode(&**codec, bytes),
+            (id, _) => Err(Error::codec(format!(
+                "the value was stored by the codec with id {id}, which this handle does not have: \
+                 open the cache with that codec"
+            ))),
+        }
+    }
+}
+
+fn cannot_read(codec: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::codec(format!(
+        "cannot read the value, stored as {codec}: {error}; read it as the type that was stored"
+    ))
+}
+
+fn cannot_encode(codec: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::codec(format!("cannot encode the value as {codec}: {error}"))
+}
+
+fn bincode_encode<V: Serialize + ?Sized>(value: &V, out: &mut Vec<u8>) -> Result<()> {
+    struct Out<'a>(&'a mut Vec<u8>);
+
+    impl bincode::enc::write::Writer for Out<'_> {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    let config = bincode::config::standard().with_little_endian().with_fixed_int_encoding();
+    bincode::serde::encode_into_writer(value, Out(out), config)
+        .map_err(|error| cannot_encode(Bincode.name(), &error))
+}
+
+#[cfg(feature = "json")]
+fn json_encode<V: Serialize + ?Sized>(value: &V, out: &mut Vec<u8>) -> Result<()> {
+    serde_json::to_writer(out, value).map_err(|error| cannot_encode(Json.name(), &error))
+}
+
+fn user_decode<V: DeserializeOwned>(codec: &dyn Codec, bytes: &[u8]) -> Result<V> {
+    let mut value = None;
+    codec.decode(bytes, &mut |deserializer| {
+        let read = V::deserialize(Peel(deserializer));
+        value = Some(read.map_err(|error| cannot_read(codec.name(), &error))?);
+        Ok(())
+    })?;
+    value.ok_or_else(|| {
+        let why = ValueError::Message("its decode did not call `read`".to_owned());
+        cannot_read(codec.name(), &why)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::value::{decode, encode};
+    use serde::Deserialize;
+    use std::io::Write;
+
+    type Value = Vec<(String, Option<i32>)>;
+
+    /// Bincode with every byte inverted: a codec that decodes from memory of its own.
+    struct Inverted {
+        id: u8,
+        reads: bool,
+    }
+
+    impl Codec for Inverted {
+        fn id(&self) -> u8 {
+            self.id
+        }
+
+        fn name(&self) -> &str {
+            "inverted"
+        }
+
+        fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()> {
+            let mut plain = Vec::new();
+            Bincode.encode(value, &mut plain)?;
+            out.extend(plain.iter().map(|byte| !byte));
+            Ok(())
+        }
+
+        fn decode(&self, bytes: &[u8], read: &mut ReadValue<'_>) -> Result<()> {
+            let plain: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+            if self.reads { Bincode.decode(&plain, read) } else { Ok(()) }
+        }
+    }
+
+    fn inverted() -> AnyCodec {
+        AnyCodec::new(Inverted { id: 77, reads: true }).unwrap()
+    }
+
+    fn value() -> Value {
+        vec![("one".to_owned(), Some(1)), (String::new(), None)]
+    }
+
+    fn stored(codec: &AnyCodec) -> (u8, Vec<u8>) {
+        let mut out = Vec::new();
+        let kind = encode(&value(), codec, &mut out).unwrap();
+        (kind, out)
+    }
+
+    fn read(codec: &AnyCodec, (kind, bytes): &(u8, Vec<u8>)) -> Result<Value> {
+        decode(*kind, bytes, codec)
+    }
+
+    #[test]
+    fn a_user_codec_reads_what_it_wrote_and_what_ours_wrote() {
+        let own = stored(&inverted());
+        assert_eq!(own.0, KIND_CODEC + 77);
+        assert_eq!(read(&inverted(), &own).unwrap(), value());
+        assert_eq!(decode::<Option<Value>>(own.0, &own.1, &inverted()).unwrap(), Some(value()));
+        let bincode = stored(&AnyCodec::new(Bincode).unwrap());
+        assert_eq!(bincode.0, KIND_CODEC);
+        assert_eq!(read(&inverted(), &bincode).unwrap(), value());
+    }
+
+    #[test]
+    fn the_error_names_the_codec_that_is_needed() {
+        let error = read(&AnyCodec::Bincode, &stored(&inverted())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Codec);
+        assert!(error.to_string().contains("id 77"), "{error}");
+        let error = read(&AnyCodec::Bincode, &(KIND_CODEC + 2, vec![])).unwrap_err();
+        assert!(error.to_string().contains("id 2"), "{error}");
+    }
+
+    #[test]
+    fn ids_of_others_are_refused() {
+        for id in [0, 1, 2, 63, 240, 255] {
+            let error = AnyCodec::new(Inverted { id, reads: true }).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Setting);
+        }
+        for id in [64, 239] {
+            assert!(AnyCodec::new(Inverted { id, reads: true }).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_codec_that_reads_nothing_is_an_error() {
+        let lazy = AnyCodec::new(Inverted { id: 77, reads: false }).unwrap();
+        let error = read(&lazy, &stored(&inverted())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Codec);
+        assert!(error.to_string().contains("did not call"), "{error}");
+    }
+
+    #[test]
+    fn bytes_left_over_are_an_error() {
+        for codec in [AnyCodec::Bincode, inverted()] {
+            let mut stored = stored(&codec);
+            stored.1.write_all(b"\0").unwrap();
+            assert_eq!(read(&codec, &stored).unwrap_err().kind(), ErrorKind::Codec);
+        }
+    }
+
+    #[test]
+    fn types_that_ask_what_is_stored_are_told_the_cure() {
+        #[derive(Debug, Deserialize)]
+        #[serde(untagged)]
+        enum Any {
+            Number(#[expect(dead_code, reason = "only its type matters")] i32),
+        }
+        let (kind, bytes) = stored(&AnyCodec::Bincode);
+        let error = decode::<Any>(kind, &bytes, &AnyCodec::Bincode).unwrap_err();
+        assert!(error.to_string().contains("such as Json"), "{error}");
+    }
+
+    #[cfg(feature = "json")]
+    #[test]
+    fn json_is_read_by_every_handle() {
+        let json = AnyCodec::new(Json).unwrap();
+        let mut stored = stored(&json);
+        assert_eq!(stored, (KIND_CODEC + 1, br#"[["one",1],["",null]]"#.to_vec()));
+        for codec in [AnyCodec::Bincode, json, inverted()] {
+            assert_eq!(read(&codec, &stored).unwrap(), value());
+        }
+        stored.1.push(b'1');
+        assert_eq!(read(&AnyCodec::Bincode, &stored).unwrap_err().kind(), ErrorKind::Codec);
+    }
+}

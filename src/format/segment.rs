@@ -1,0 +1,106 @@
+//! The header of a segment file: eight words, then records to the end.
+//!
+//! ```text
+//! word 0  magic "firnlog1"
+//! word 1  store id
+//! word 2  segment number (low half) | size of the segment in 8-byte units (high half)
+//! word 3  first live segment (low half) | oldest segment file (high half), when this one began
+//! word 4  how far the log was known to be on disk, when this one began
+//! word 5  CRC-32 of words 0 to 4
+//! word 6  once drained: where the log stood then; the file is free when the disk has that much
+//! word 7  zero
+//! ```
+//!
+//! The header repeats what a rebuild after power loss needs, so that a torn `head` is no loss.
+
+use crate::format::checksum::Checksum;
+use crate::format::location::{Location, MAX_SEGMENT_UNITS, Segment};
+
+/// Words before the first record.
+pub(crate) const HEADER_UNITS: u64 = 8;
+/// Index of the word that is written when the segment has been drained.
+pub(crate) const DRAINED_WORD: usize = 6;
+/// The smallest segment: 64 KiB.
+pub(crate) const MIN_SEGMENT_UNITS: u64 = 64 * 1024 / 8;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"firnlog1");
+
+/// What the header of a segment says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SegmentHeader {
+    pub(crate) segment: Segment,
+    /// Size of the whole file, in 8-byte units.
+    pub(crate) units: u64,
+    /// The oldest segment that held live records when this one began.
+    pub(crate) first: Segment,
+    /// The oldest segment file there was when this one began.
+    pub(crate) oldest: Segment,
+    /// The log before this place was known to be on disk when this one began.
+    pub(crate) synced: Location,
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self, store_id: u64) -> [u64; HEADER_UNITS as usize] {
+        let mut words = [
+            MAGIC,
+            store_id,
+            u64::from(self.segment.number()) | self.units << 32,
+            u64::from(self.first.number()) | u64::from(self.oldest.number()) << 32,
+            self.synced.bits(),
+            0,
+            0,
+            0,
+        ];
+        words[5] = u64::from(sum(&words, store_id, self.segment));
+        words
+    }
+
+    /// The header in `words`, or `None` where they are not one of this store's.
+    pub(crate) fn decode(words: &[u64; HEADER_UNITS as usize], store_id: u64) -> Option<Self> {
+        let segment = Segment::new(words[2] & 0xffff_ffff);
+        let units = words[2] >> 32;
+        let valid = words[0] == MAGIC
+            && words[1] == store_id
+            && words[5] == u64::from(sum(words, store_id, segment))
+            && (HEADER_UNITS..=MAX_SEGMENT_UNITS).contains(&units);
+        valid.then(|| SegmentHeader {
+            segment,
+            units,
+            first: Segment::new(words[3] & 0xffff_ffff),
+            oldest: Segment::new(words[3] >> 32),
+            synced: Location::from_bits(words[4]),
+        })
+    }
+}
+
+fn sum(words: &[u64; HEADER_UNITS as usize], store_id: u64, segment: Segment) -> u32 {
+    let mut checksum = Checksum::at(store_id, Location::new(segment, 0));
+    for word in &words[..5] {
+        checksum.update(&word.to_le_bytes());
+    }
+    checksum.value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_every_flipped_bit_is_seen() {
+        let header = SegmentHeader {
+            segment: Segment::new(12),
+            units: MIN_SEGMENT_UNITS,
+            first: Segment::new(7),
+            oldest: Segment::new(6),
+            synced: Location::new(Segment::new(11), 99),
+        };
+        let words = header.encode(42);
+        assert_eq!(SegmentHeader::decode(&words, 42), Some(header));
+        assert_eq!(SegmentHeader::decode(&words, 43), None);
+        for bit in 0..6 * 64 {
+            let mut broken = words;
+            broken[bit / 64] ^= 1 << (bit % 64);
+            assert_eq!(SegmentHeader::decode(&broken, 42), None, "bit {bit}");
+        }
+    }
+}

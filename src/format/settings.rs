@@ -1,0 +1,161 @@
+//! The settings that are kept in the store and hold for every process that uses it.
+
+/// Which keys go when the cache is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+#[repr(u8)]
+pub enum Eviction {
+    /// The key that was stored longest ago. Reading leaves no trace. The default.
+    #[default]
+    LeastRecentlyStored = 0,
+    /// The key that was read or stored longest ago.
+    LeastRecentlyUsed = 1,
+    /// The key that was read least often since it was stored; the older one among equals.
+    LeastFrequentlyUsed = 2,
+    /// SIEVE (Zhang, Yang, Yue, Vigfusson, Rashmi; NSDI 2024): a hand moves over the keys in the
+    /// order in which they were first stored, spares those that were read since it last passed,
+    /// and takes the first that was not.
+    Sieve = 3,
+    /// No key: nothing is ever removed on its own, and the size limit does not hold.
+    None = 4,
+}
+
+/// What a store does for the case that the machine loses power.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+#[repr(u8)]
+pub enum PowerLoss {
+    /// After power loss the store opens with a prefix of its history, at least all that the last
+    /// `sync()` covered. Segments are written to disk before their files are used again. The
+    /// default.
+    #[default]
+    Recover = 0,
+    /// The cache starts empty after power loss, and never waits for the disk.
+    Clear = 1,
+}
+
+/// The settings that are kept in the store.
+///
+/// Read with `Cache::settings`, changed with `Cache::update_settings`; other processes follow with
+/// their next call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Bytes on disk that the cache keeps to, give or take one segment. Larger keeps more keys.
+    pub size_limit: u64,
+    /// Which keys go when the limit is reached.
+    pub eviction: Eviction,
+    /// The most keys one call removes on its own; 0 switches removal off, and with it the limit.
+    pub cull_limit: u32,
+    /// Whether reads are counted as hits and misses.
+    pub statistics: bool,
+    /// Values of more bytes than this lie in a file of their own instead of in the log.
+    pub value_file_threshold: u64,
+    /// Whether a call that finds the cache full removes exactly `cull_limit` keys instead of just
+    /// enough.
+    pub exact_cull_count: bool,
+    /// What is promised for the case of power loss.
+    pub power_loss: PowerLoss,
+}
+
+/// The default of [`Settings::size_limit`]: 1 GiB.
+pub const DEFAULT_SIZE_LIMIT: u64 = 1 << 30;
+/// The default of [`Settings::cull_limit`].
+pub const DEFAULT_CULL_LIMIT: u32 = 10;
+/// The default of [`Settings::value_file_threshold`]: 256 KiB.
+pub const DEFAULT_VALUE_FILE_THRESHOLD: u64 = 256 * 1024;
+/// The largest [`Settings::value_file_threshold`] that can be set: 4 MiB.
+pub const MAX_VALUE_FILE_THRESHOLD: u64 = 4 * 1024 * 1024;
+
+/// Words of encoded settings.
+pub(crate) const SETTINGS_WORDS: usize = 3;
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            size_limit: DEFAULT_SIZE_LIMIT,
+            eviction: Eviction::default(),
+            cull_limit: DEFAULT_CULL_LIMIT,
+            statistics: false,
+            value_file_threshold: DEFAULT_VALUE_FILE_THRESHOLD,
+            exact_cull_count: false,
+            power_loss: PowerLoss::default(),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn encode(&self) -> [u64; SETTINGS_WORDS] {
+        let switches = u64::from(self.eviction as u8)
+            | u64::from(self.statistics) << 8
+            | u64::from(self.exact_cull_count) << 16
+            | u64::from(self.power_loss as u8) << 24
+            | u64::from(self.cull_limit) << 32;
+        [self.size_limit, self.value_file_threshold, switches]
+    }
+
+    /// The settings in `words`; a value out of range (a damaged word) becomes the default.
+    pub(crate) fn decode(words: &[u64; SETTINGS_WORDS]) -> Settings {
+        let default = Settings::default();
+        let switches = words[2];
+        Settings {
+            size_limit: words[0],
+            eviction: match switches as u8 {
+                1 => Eviction::LeastRecentlyUsed,
+                2 => Eviction::LeastFrequentlyUsed,
+                3 => Eviction::Sieve,
+                4 => Eviction::None,
+                _ => default.eviction,
+            },
+            cull_limit: (switches >> 32) as u32,
+            statistics: switches >> 8 & 1 != 0,
+            value_file_threshold: words[1].min(MAX_VALUE_FILE_THRESHOLD),
+            exact_cull_count: switches >> 16 & 1 != 0,
+            power_loss: match (switches >> 24) as u8 {
+                1 => PowerLoss::Clear,
+                _ => PowerLoss::Recover,
+            },
+        }
+    }
+
+    /// What is wrong with these settings, if anything.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.value_file_threshold > MAX_VALUE_FILE_THRESHOLD {
+            return Some(format!(
+                "value_file_threshold of {} bytes is too large: give at most \
+                 {MAX_VALUE_FILE_THRESHOLD}",
+                self.value_file_threshold
+            ));
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip() {
+        let policies = [
+            Eviction::LeastRecentlyStored,
+            Eviction::LeastRecentlyUsed,
+            Eviction::LeastFrequentlyUsed,
+            Eviction::Sieve,
+            Eviction::None,
+        ];
+        for eviction in policies {
+            let settings = Settings {
+                size_limit: 1 << 40,
+                eviction,
+                cull_limit: u32::MAX,
+                statistics: true,
+                value_file_threshold: 7,
+                exact_cull_count: true,
+                power_loss: PowerLoss::Clear,
+            };
+            assert_eq!(Settings::decode(&settings.encode()), settings);
+        }
+        let default = Settings::default();
+        assert_eq!(Settings::decode(&default.encode()), default);
+        assert_eq!(default.problem(), None);
+    }
+}

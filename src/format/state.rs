@@ -1,0 +1,207 @@
+//! The state of the store: the counters and cursors that change with every applied record.
+//!
+//! `head` holds two state blocks. A write prepares the one not in use and then stores `applied`,
+//! whose low bit says which block holds: position and counters move together, in one store.
+//!
+//! ```text
+//! applied   location 48 | flips 16
+//! ```
+
+use crate::format::location::{LOCATION_MASK, Location, Segment};
+
+/// Words of a state block.
+pub(crate) const STATE_WORDS: usize = 24;
+/// Bits of a geometry word that count the buckets; the rest is the generation of the table.
+const BUCKET_BITS: u32 = 40;
+
+/// The word that says how far the log has been applied and which state block holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Applied(pub(crate) u64);
+
+impl Applied {
+    pub(crate) fn new(location: Location, flips: u64) -> Applied {
+        Applied(location.bits() | flips << 48)
+    }
+
+    pub(crate) fn location(self) -> Location {
+        Location::from_bits(self.0)
+    }
+
+    /// The state block that holds: 0 or 1.
+    pub(crate) fn block(self) -> usize {
+        (self.0 >> 48 & 1) as usize
+    }
+
+    /// The word that moves to `location` and to the other block.
+    pub(crate) fn flip(self, location: Location) -> Applied {
+        Applied::new(location, (self.0 >> 48) + 1)
+    }
+}
+
+/// How many buckets there are, and in which generation of table files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Geometry(pub(crate) u64);
+
+impl Geometry {
+    pub(crate) fn new(generation: u64, buckets: u64) -> Geometry {
+        Geometry(generation << BUCKET_BITS | buckets & ((1 << BUCKET_BITS) - 1))
+    }
+
+    pub(crate) fn generation(self) -> u64 {
+        self.0 >> BUCKET_BITS
+    }
+
+    pub(crate) fn buckets(self) -> u64 {
+        self.0 & ((1 << BUCKET_BITS) - 1)
+    }
+}
+
+/// One consistent set of counters and cursors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct State {
+    /// Keys in the store, expired ones included.
+    pub(crate) len: u64,
+    /// Bytes of the current records and of their share of the table.
+    pub(crate) live_bytes: u64,
+    /// Bytes of the value files that current records name.
+    pub(crate) file_bytes: u64,
+    pub(crate) geometry: Geometry,
+    /// Overflow buckets handed out.
+    pub(crate) overflows: u64,
+    /// The row id of the next new key.
+    pub(crate) next_row: u64,
+    /// Pages ever handed out, free ones included.
+    pub(crate) pages: u64,
+    /// Pages in the list.
+    pub(crate) listed_pages: u64,
+    /// First and last page of the list, and the first free page; each plus one, 0 for none.
+    pub(crate) first_page: u32,
+    pub(crate) last_page: u32,
+    pub(crate) free_page: u32,
+    /// Entries used in the last page.
+    pub(crate) last_fill: u32,
+    /// The oldest segment file, live or drained.
+    pub(crate) oldest: Segment,
+    /// The oldest segment that can hold live records.
+    pub(crate) first: Segment,
+    /// Up to where `first` has been drained.
+    pub(crate) drained: Location,
+    /// 8-byte units of all segment files.
+    pub(crate) log_units: u64,
+    /// The log before this place is on disk.
+    pub(crate) synced: Location,
+    /// The entry at which the hand of the SIEVE policy stands.
+    pub(crate) hand: u64,
+    /// The page after which the next merge is looked for; plus one.
+    pub(crate) merge_page: u64,
+    /// No key expires before this time, in milliseconds.
+    pub(crate) min_expiry_ms: u64,
+    /// Keys removed by the policy, and by expiry.
+    pub(crate) evictions: u64,
+    pub(crate) expirations: u64,
+    /// The record that holds the settings.
+    pub(crate) settings: Location,
+}
+
+impl State {
+    pub(crate) fn encode(&self) -> [u64; STATE_WORDS] {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let mut words = [0; STATE_WORDS];
+        let packed = [
+            self.len,
+            self.live_bytes,
+            self.file_bytes,
+            self.geometry.0,
+            self.overflows,
+            self.next_row,
+            self.pages,
+            self.listed_pages,
+            pair(self.first_page, self.last_page),
+            pair(self.free_page, self.last_fill),
+            pair(self.oldest.number(), self.first.number()),
+            self.drained.bits(),
+            self.log_units,
+            self.synced.bits(),
+            self.hand,
+            self.merge_page,
+            self.min_expiry_ms,
+            self.evictions,
+            self.expirations,
+            self.settings.bits(),
+        ];
+        words[..packed.len()].copy_from_slice(&packed);
+        words
+    }
+
+    pub(crate) fn decode(words: &[u64; STATE_WORDS]) -> State {
+        let low = |word: u64| word as u32;
+        let high = |word: u64| (word >> 32) as u32;
+        State {
+            len: words[0],
+            live_bytes: words[1],
+            file_bytes: words[2],
+            geometry: Geometry(words[3]),
+            overflows: words[4],
+            next_row: words[5],
+            pages: words[6],
+            listed_pages: words[7],
+            first_page: low(words[8]),
+            last_page: high(words[8]),
+            free_page: low(words[9]),
+            last_fill: high(words[9]),
+            oldest: Segment::new(words[10] & 0xffff_ffff),
+            first: Segment::new(words[10] >> 32),
+            drained: Location::from_bits(words[11]),
+            log_units: words[12],
+            synced: Location::from_bits(words[13]),
+            hand: words[14],
+            merge_page: words[15],
+            min_expiry_ms: words[16],
+            evictions: words[17],
+            expirations: words[18],
+            settings: Location::from_bits(words[19]),
+        }
+    }
+
+    /// A store without keys or log.
+    pub(crate) fn empty(geometry: Geometry) -> State {
+        State { geometry, min_expiry_ms: LOCATION_MASK, ..State::decode(&[0; STATE_WORDS]) }
+    }
+
+    /// Bytes that count against the size limit: records, table share and value files.
+    pub(crate) fn volume(&self) -> u64 {
+        self.live_bytes.saturating_add(self.file_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    quickcheck! {
+        fn words_round_trip(seeds: Vec<u64>) -> bool {
+            let mut words = [0; STATE_WORDS];
+            for (word, seed) in words.iter_mut().take(20).zip(&seeds) {
+                *word = *seed;
+            }
+            let state = State::decode(&words);
+            State::decode(&state.encode()) == state
+        }
+    }
+
+    #[test]
+    fn a_flip_changes_the_block_and_survives_the_wrap() {
+        let at = Location::new(Segment::new(1), 8);
+        let mut applied = Applied::new(at, 0xffff);
+        assert_eq!(applied.block(), 1);
+        applied = applied.flip(at);
+        assert_eq!((applied.block(), applied.location()), (0, at));
+    }
+
+    #[test]
+    fn geometry_keeps_both_parts() {
+        let geometry = Geometry::new(7, 1 << 33);
+        assert_eq!((geometry.generation(), geometry.buckets()), (7, 1 << 33));
+    }
+}

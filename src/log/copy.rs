@@ -1,0 +1,105 @@
+//! Bytes into and out of shared words.
+//!
+//! Other processes may write the same words at any time; so they are loaded and stored one by one,
+//! as relaxed atomics, and what was copied out is checked before it is believed.
+
+use crate::sys::sync::{AtomicU64, Ordering};
+
+/// Copies bytes out, beginning at byte `from` of `words`. False if there are not that many.
+pub(crate) fn copy_out(words: &[AtomicU64], from: usize, into: &mut [u8]) -> bool {
+    let (first, skip) = (from / 8, from % 8);
+    let Some(words) = words.get(first..).filter(|words| words.len() * 8 >= skip + into.len())
+    else {
+        return false;
+    };
+    if skip == 0 { copy_aligned(words, into) } else { copy_shifted(words, skip, into) }
+    true
+}
+
+fn copy_aligned(words: &[AtomicU64], into: &mut [u8]) {
+    let mut chunks = into.chunks_exact_mut(8);
+    let mut words = words.iter();
+    for (chunk, word) in chunks.by_ref().zip(words.by_ref()) {
+        chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+    }
+    let rest = chunks.into_remainder();
+    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+        rest.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes()[..rest.len()]);
+    }
+}
+
+fn copy_shifted(words: &[AtomicU64], skip: usize, into: &mut [u8]) {
+    let shift = 8 * skip as u32;
+    let mut words = words.iter().map(|word| word.load(Ordering::Relaxed));
+    let mut current = words.next().unwrap_or(0);
+    for chunk in into.chunks_mut(8) {
+        let next = if chunk.len() > 8 - skip { words.next().unwrap_or(0) } else { 0 };
+        let joined = current >> shift | next << (64 - shift);
+        chunk.copy_from_slice(&joined.to_le_bytes()[..chunk.len()]);
+        current = next;
+    }
+}
+
+/// Stores `parts` one after the other, beginning with word 0; the last word is filled with zeros.
+/// The caller has made sure that they fit.
+pub(crate) fn copy_in(words: &[AtomicU64], parts: &[&[u8]]) {
+    let mut words = words.iter();
+    let mut put = |value: u64| {
+        if let Some(word) = words.next() {
+            word.store(value, Ordering::Relaxed);
+        }
+    };
+    let (mut carry, mut filled) = (0u64, 0u32);
+    for part in parts {
+        let mut chunks = part.chunks_exact(8);
+        for chunk in chunks.by_ref() {
+            let value = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+            put(carry | value << filled);
+            carry = if filled == 0 { 0 } else { value >> (64 - filled) };
+        }
+        for byte in chunks.remainder() {
+            carry |= u64::from(*byte) << filled;
+            filled += 8;
+            if filled == 64 {
+                put(carry);
+                (carry, filled) = (0, 0);
+            }
+        }
+    }
+    if filled > 0 {
+        put(carry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    fn zeroed(words: usize) -> Vec<AtomicU64> {
+        (0..words).map(|_| AtomicU64::new(u64::MAX)).collect()
+    }
+
+    quickcheck! {
+        fn what_goes_in_comes_out(parts: Vec<Vec<u8>>, from: usize) -> bool {
+            let whole = parts.concat();
+            let words = zeroed(whole.len() / 8 + 2);
+            let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            copy_in(&words, &slices);
+            let from = from % (whole.len() + 1);
+            let mut out = vec![0; whole.len() - from];
+            copy_out(&words, from, &mut out) && out == whole[from..]
+        }
+    }
+
+    #[test]
+    fn padding_is_zero_and_the_bounds_hold() {
+        let words = zeroed(2);
+        copy_in(&words, &[b"abc"]);
+        assert_eq!(words[0].load(Ordering::Relaxed), u64::from_le_bytes(*b"abc\0\0\0\0\0"));
+        assert_eq!(words[1].load(Ordering::Relaxed), u64::MAX);
+        assert!(!copy_out(&words, 9, &mut [0; 8]));
+        assert!(!copy_out(&words, 17, &mut []));
+        assert!(copy_out(&words, 16, &mut []));
+    }
+}

@@ -1,0 +1,52 @@
+//! Writing one record.
+
+use crate::format::location::Location;
+use crate::format::record::{HEADER_WORDS, Header};
+use crate::log::copy::copy_in;
+use crate::sys::sync::{AtomicU64, Ordering};
+
+/// Bodies up to this many bytes are put together first, so that one checksum call sees them whole.
+const SMALL_BYTES: usize = 512;
+
+/// Writes the record at `at` into the words of its segment, and a zero word behind it, so that a
+/// scan ends there. Nothing of it counts before `tail` has passed it.
+///
+/// False if it does not fit; the caller has made sure that it does.
+pub(crate) fn write_record(
+    segment: &[AtomicU64],
+    store_id: u64,
+    at: Location,
+    header: &Header,
+    body: &[&[u8]],
+) -> bool {
+    let (start, units) = (at.unit() as usize, header.units() as usize);
+    let Some(words) = segment.get(start..start + units) else {
+        return false;
+    };
+    let mut small = [0; SMALL_BYTES];
+    let len = header.body_len();
+    let (head, tail) = words.split_at(HEADER_WORDS);
+    let encoded = match small.get_mut(..len) {
+        Some(small) => {
+            let mut rest = &mut small[..];
+            for part in body {
+                let (this, next) = rest.split_at_mut(part.len().min(rest.len()));
+                this.copy_from_slice(&part[..this.len()]);
+                rest = next;
+            }
+            copy_in(tail, &[small]);
+            header.encode(store_id, at, &[small])
+        }
+        None => {
+            copy_in(tail, body);
+            header.encode(store_id, at, body)
+        }
+    };
+    if let Some(after) = segment.get(start + units) {
+        after.store(0, Ordering::Relaxed);
+    }
+    for (word, value) in head.iter().zip(encoded) {
+        word.store(value, Ordering::Relaxed);
+    }
+    true
+}

@@ -1,0 +1,290 @@
+//! Bringing the table up to one record of the log.
+//!
+//! Applying is a function of the state block, the record, and what the record names; it stores
+//! into the table and then flips the state block. Cut short anywhere before the flip, it is done
+//! again from the same state and stores the same words; after the flip it is over. Nothing here
+//! needs space: whoever appended the record made sure of that first.
+
+use crate::error::Result;
+use crate::format::entry::{Access, Deadline, HASH, PAGE_ENTRIES, tag_hash};
+use crate::format::location::{LOCATION_MASK, Location, Segment};
+use crate::format::record::{
+    CULLED, EXPIRED, FileRef, Header, KEEP_ACCESS, Kind, TRANSACTION,
+};
+use crate::format::segment::{DRAINED_WORD, HEADER_UNITS};
+use crate::format::slot::{Slot, bucket_of};
+use crate::format::state::{Geometry, State};
+use crate::log::reader;
+use crate::store::Writer;
+use crate::sys::sync::Ordering;
+use crate::table::extents::FIRST_BUCKETS;
+use crate::table::{pages, publish, split};
+
+/// A record that is to be applied.
+pub(crate) struct Record<'a> {
+    pub(crate) at: Location,
+    pub(crate) header: Header,
+    /// Of the key, for a `Put`.
+    pub(crate) hash: u64,
+    pub(crate) tag: &'a [u8],
+    pub(crate) arguments: [u64; 3],
+}
+
+impl Record<'_> {
+    pub(crate) fn job(at: Location, header: Header, arguments: [u64; 3]) -> Record<'static> {
+        Record { at, header, hash: 0, tag: &[], arguments }
+    }
+
+    /// Where the next record begins.
+    pub(crate) fn end(&self) -> Location {
+        match self.header.kind {
+            Kind::Seal => Location::new(self.at.segment().next(), HEADER_UNITS),
+            _ => self.at.plus(self.header.units()),
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// Applies one committed record and moves `applied` past it.
+    pub(crate) fn apply(&mut self, record: &Record<'_>) -> Result<()> {
+        let mut state = self.state;
+        self.apply_to(&mut state, record)?;
+        self.flip(record.end(), state)
+    }
+
+    /// Makes `state` hold, with everything before `location` applied.
+    pub(crate) fn flip(&mut self, location: Location, state: State) -> Result<()> {
+        self.begin_changes()?;
+        self.applied = self.shared.head.flip(self.applied, location, &state);
+        self.state = state;
+        Ok(())
+    }
+
+    /// Stores what the record says into the table, and its effect on the counters into `state`.
+    pub(crate) fn apply_to(&self, state: &mut State, record: &Record<'_>) -> Result<()> {
+        let table = &self.shared.table;
+        let [first, second, third] = record.arguments;
+        match record.header.kind {
+            Kind::Put => return self.apply_put(state, record),
+            Kind::Delete => return self.apply_delete(state, record),
+            Kind::Commit => {}
+            Kind::Settle => return self.settle(Location::from_bits(first)),
+            Kind::Seal => {
+                state.log_units = (state.log_units + first).saturating_sub(second);
+                if second != 0 {
+                    state.oldest = state.oldest.next();
+                }
+            }
+            Kind::Retire => self.apply_retire(state, record.at),
+            Kind::AddPage => pages::add(table, state, first as u32, record.at),
+            Kind::DropPage => pages::drop_page(table, state, first as u32),
+            Kind::MergePages => {
+                let pair = (first as u32, second as u32);
+                pages::merge(table, state, pair, third as u32, record.at);
+            }
+            Kind::Spill => {
+                publish::spill(table, first, second as u32);
+                state.overflows = state.overflows.max(second + 1);
+            }
+            Kind::Grow => {
+                for _ in 0..first.min(64) {
+                    state.overflows = split::split(table, state.geometry, state.overflows);
+                    let (generation, buckets) =
+                        (state.geometry.generation(), state.geometry.buckets());
+                    state.geometry = Geometry::new(generation, buckets + 1);
+                }
+            }
+            Kind::Clear => self.apply_clear(state, record.at, first)?,
+            Kind::Settings => {
+                self.shared.head.set_settings(&record.arguments);
+                state.settings = record.at;
+            }
+            Kind::Discard => {
+                let segment = Segment::new(first);
+                self.shared.discard_segment(segment);
+                state.oldest = segment.next();
+                state.log_units = state.log_units.saturating_sub(second);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_put(&self, state: &mut State, record: &Record<'_>) -> Result<()> {
+        let Record { at, header, hash, tag, .. } = record;
+        let table = &self.shared.table;
+        let plain = Slot::new(*hash, *at);
+        let slot = if header.flags & TRANSACTION != 0 { plain.pending() } else { plain };
+        let buckets = state.geometry.buckets();
+        match publish::find(table, buckets, *hash, header.previous) {
+            Some(place) if !header.previous.is_none() => place.publish(slot),
+            _ => {
+                publish::insert(table, bucket_of(*hash, buckets), slot, header.entry);
+            }
+        }
+        let keep = header.flags & KEEP_ACCESS != 0;
+        let access = (!keep).then(|| Access::new(header.stored_ms, 0));
+        let deadline = Deadline::new(header.expires_ms, tag_hash(tag));
+        pages::store(table, header.entry, slot, *hash, access, deadline);
+        state.min_expiry_ms = state.min_expiry_ms.min(header.expires_ms);
+        state.live_bytes += 8 * header.units();
+        let file = self.file_of(*at, header)?;
+        state.file_bytes += file.map_or(0, |file| file.len);
+        if header.previous.is_none() {
+            state.len += 1;
+            state.next_row = state.next_row.max(header.row + 1) & LOCATION_MASK;
+            if header.entry / PAGE_ENTRIES as u32 + 1 == state.last_page {
+                state.last_fill = state.last_fill.max(header.entry % PAGE_ENTRIES as u32 + 1);
+            }
+        } else {
+            self.release_previous(state, header, file)?;
+        }
+        Ok(())
+    }
+
+    fn apply_delete(&self, state: &mut State, record: &Record<'_>) -> Result<()> {
+        let Record { at, header, .. } = record;
+        let table = &self.shared.table;
+        let hash =
+            pages::entry(table, header.entry).map_or(0, |words| words[HASH].load(Ordering::Relaxed));
+        let place = publish::find(table, state.geometry.buckets(), hash, header.previous);
+        if header.flags & TRANSACTION != 0 {
+            let slot = Slot::new(hash, *at).pending();
+            if let Some(place) = place {
+                place.publish(slot);
+            }
+            pages::set_slot(table, header.entry, slot);
+        } else {
+            if let Some(place) = place {
+                place.publish(Slot::EMPTY);
+            }
+            pages::remove(table, header.entry);
+        }
+        state.len = state.len.saturating_sub(1);
+        state.evictions += u64::from(header.flags & CULLED != 0);
+        state.expirations += u64::from(header.flags & EXPIRED != 0);
+        self.release_previous(state, header, None)
+    }
+
+    /// Takes the previous record of a key out of the counters, and deletes its file unless the new
+    /// record names it too. Within a transaction the file goes when it is settled.
+    fn release_previous(
+        &self,
+        state: &mut State,
+        header: &Header,
+        kept: Option<FileRef>,
+    ) -> Result<()> {
+        let Some(old) = self.header(header.previous)? else { return Ok(()) };
+        state.live_bytes = state.live_bytes.saturating_sub(8 * old.units());
+        if let Some(file) = self.file_of(header.previous, &old)? {
+            state.file_bytes = state.file_bytes.saturating_sub(file.len);
+            if kept != Some(file) && header.flags & TRANSACTION == 0 {
+                self.shared.delete_value_file(file);
+            }
+        }
+        Ok(())
+    }
+
+    /// The value file that a record names.
+    pub(crate) fn file_of(&self, at: Location, header: &Header) -> Result<Option<FileRef>> {
+        if !header.is_file() {
+            return Ok(None);
+        }
+        let Some(words) = self.words(at)? else { return Ok(None) };
+        let mut body = Vec::new();
+        let store_id = self.shared.identity.store_id;
+        let Some(header) = reader::body(words, store_id, at, &mut body) else { return Ok(None) };
+        let value_at = header.front_len();
+        Ok(body.get(value_at..).and_then(FileRef::decode))
+    }
+
+    /// Clears what the transaction that begins at `start` left pending: its slots lose the mark,
+    /// its tombstones go, and so do the files of the records that it replaced.
+    fn settle(&self, start: Location) -> Result<()> {
+        let table = &self.shared.table;
+        let buckets = self.state.geometry.buckets();
+        let mut at = start;
+        while let Some((record, body)) = self.record_at(at)? {
+            let header = record.header;
+            let hash = pages::entry(table, header.entry)
+                .map_or(0, |words| words[HASH].load(Ordering::Relaxed));
+            match header.kind {
+                Kind::Commit => return Ok(()),
+                Kind::Put if header.flags & TRANSACTION != 0 => {
+                    let slot = Slot::new(hash, at);
+                    if let Some(place) = publish::find(table, buckets, hash, at) {
+                        place.publish(slot);
+                    }
+                    pages::set_slot(table, header.entry, slot);
+                    let tail = header.front_len();
+                    let kept = body
+                        .get(tail..)
+                        .filter(|_| header.is_file())
+                        .and_then(FileRef::decode);
+                    self.delete_previous_file(&header, kept)?;
+                }
+                Kind::Delete if header.flags & TRANSACTION != 0 => {
+                    if let Some(place) = publish::find(table, buckets, hash, at) {
+                        place.publish(Slot::EMPTY);
+                    }
+                    pages::remove(table, header.entry);
+                    self.delete_previous_file(&header, None)?;
+                }
+                _ => {}
+            }
+            at = record.end();
+        }
+        Ok(())
+    }
+
+    fn delete_previous_file(&self, header: &Header, kept: Option<FileRef>) -> Result<()> {
+        let old = if header.previous.is_none() { None } else { self.header(header.previous)? };
+        if let Some(old) = old
+            && let Some(file) = self.file_of(header.previous, &old)?
+            && kept != Some(file)
+        {
+            self.shared.delete_value_file(file);
+        }
+        Ok(())
+    }
+
+    /// The oldest live segment holds nothing live any more: its file waits to be used again.
+    fn apply_retire(&self, state: &mut State, at: Location) {
+        let segment = state.first;
+        if let Some(words) = self.shared.log.words(segment)
+            && let Some(word) = words.get(DRAINED_WORD)
+        {
+            word.store(at.bits(), Ordering::Release);
+        }
+        state.first = segment.next();
+        state.drained = Location::new(state.first, HEADER_UNITS);
+    }
+
+    /// Everything goes: the table begins again in new, empty files, and the segments before this
+    /// record hold nothing live any more.
+    fn apply_clear(&self, state: &mut State, at: Location, generation: u64) -> Result<()> {
+        let geometry = Geometry::new(generation, FIRST_BUCKETS);
+        self.shared.head.set_geometry(geometry);
+        for name in self.shared.table.stale_files(generation)? {
+            self.shared.discard_file(&name);
+        }
+        if state.file_bytes != 0 {
+            self.shared.delete_all_value_files()?;
+        }
+        while state.first != at.segment() {
+            self.apply_retire(state, at);
+        }
+        *state = State {
+            oldest: state.oldest,
+            first: state.first,
+            drained: state.drained,
+            log_units: state.log_units,
+            synced: state.synced,
+            evictions: state.evictions,
+            expirations: state.expirations,
+            settings: state.settings,
+            next_row: state.next_row,
+            ..State::empty(geometry)
+        };
+        Ok(())
+    }
+}

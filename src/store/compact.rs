@@ -1,0 +1,213 @@
+//! Compaction: the oldest segment is drained into the head of the log, a little with every write.
+//!
+//! The log is kept within three halves of its live bytes and two segments. When it is about to
+//! pass that, each write also looks at some records of the oldest segment and appends those that
+//! are still current again, as ordinary records that name the old place as previous. A drained
+//! segment waits until the disk has what it held, and then becomes the next segment.
+
+use std::time::Duration;
+
+use crate::error::{ErrorKind, Result};
+use crate::format::location::Location;
+use crate::format::record::{HEADER_WORDS, Header, KEEP_ACCESS, Kind, TRANSACTION};
+use crate::log::reader;
+use crate::store::recover::key_in;
+use crate::store::space::segment_units;
+use crate::store::{Store, Writer};
+use crate::table::publish;
+
+/// Records that one write looks at, beside those that it pays for by its own size.
+const LOOKS: u64 = 32;
+/// Units that one write moves at most, beside those that it pays for by its own size: 64 KiB.
+const MOVES: u64 = 64 * 1024 / 8;
+/// Drained segments that wait to be used again, beyond which no more are drained ahead.
+const SPARES: u32 = 2;
+/// What `compact` leaves dead: an eighth of what is live.
+const COMPACT_SHARE: u64 = 8;
+
+/// What one step of draining may do.
+struct Budget {
+    looks: u64,
+    moves: u64,
+}
+
+impl Writer<'_> {
+    /// The share of maintenance that a write of `units` does. The write itself is committed; what
+    /// cannot be done now is left for the next.
+    pub(crate) fn maintain(&mut self, units: u64) -> Result<()> {
+        if self.session.overlay.is_some() {
+            return Ok(());
+        }
+        match self.maintain_now(units) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn maintain_now(&mut self, units: u64) -> Result<()> {
+        self.grow()?;
+        self.merge_pages()?;
+        if self.is_draining_due() {
+            self.drain(Budget { looks: LOOKS + units / 2, moves: MOVES + 3 * units })?;
+        }
+        self.discard_surplus(1)
+    }
+
+    fn waiting(&self) -> u32 {
+        self.state.first.since(self.state.oldest)
+    }
+
+    fn allowance(&self) -> (u64, u64) {
+        let live = self.state.live_bytes;
+        let segment = 8 * segment_units(live, &self.shared.head.settings());
+        (live + live / 2, segment)
+    }
+
+    fn is_draining_due(&self) -> bool {
+        let (allowed, segment) = self.allowance();
+        self.waiting() < SPARES
+            && self.state.first != self.tail.segment()
+            && 8 * self.state.log_units > allowed + segment
+    }
+
+    /// Deletes up to `most` drained files that are more than the log should keep.
+    fn discard_surplus(&mut self, most: u32) -> Result<()> {
+        for _ in 0..most {
+            let (allowed, segment) = self.allowance();
+            let is_surplus = 8 * self.state.log_units > allowed + 2 * segment;
+            if self.waiting() == 0 || !is_surplus {
+                return Ok(());
+            }
+            let oldest = self.state.oldest;
+            let settings = self.shared.head.settings();
+            if !self.is_reusable(oldest, &settings)? {
+                return Ok(());
+            }
+            let units = self.spare_units(oldest)?.unwrap_or(0);
+            self.job(Kind::Discard, &[oldest.number().into(), units])?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the next records of the oldest segment and moves the current ones.
+    fn drain(&mut self, budget: Budget) -> Result<()> {
+        let (mut looks, mut moves) = (0, 0);
+        let mut body = std::mem::take(&mut self.session.scratch);
+        let before = self.state.drained;
+        let result = loop {
+            if looks >= budget.looks || moves >= budget.moves {
+                break Ok(());
+            }
+            looks += 1;
+            match self.drain_one(&mut body) {
+                Ok(Some(units)) => moves += units,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.session.scratch = body;
+        if self.state.drained != before {
+            self.flip(self.applied.location(), self.state)?;
+        }
+        result
+    }
+
+    /// Deals with the record at the drain cursor; the units that it moved, or `None` at the end.
+    fn drain_one(&mut self, body: &mut Vec<u8>) -> Result<Option<u64>> {
+        let at = self.state.drained;
+        let store_id = self.shared.identity.store_id;
+        let Some(words) = self.words(at)? else {
+            return self.retire();
+        };
+        if at.unit() + HEADER_WORDS as u64 >= words.len() as u64 {
+            return self.retire();
+        }
+        let Some(header) = reader::header(words, store_id, at) else {
+            // Damage: the next sound header is looked for, unit by unit.
+            self.state.drained = at.plus(1);
+            return Ok(Some(0));
+        };
+        if header.kind == Kind::Seal {
+            return self.retire();
+        }
+        self.state.drained = at.plus(header.units());
+        match header.kind {
+            Kind::Put => self.drain_put(at, header, body),
+            Kind::Settings if at == self.state.settings => {
+                let settings = self.shared.head.settings();
+                self.job(Kind::Settings, &settings.encode())?;
+                Ok(Some(header.units()))
+            }
+            _ => Ok(Some(0)),
+        }
+    }
+
+    fn drain_put(&mut self, at: Location, header: Header, body: &mut Vec<u8>) -> Result<Option<u64>> {
+        let store_id = self.shared.identity.store_id;
+        let Some(words) = self.words(at)? else { return Ok(Some(0)) };
+        let front = header.front_len();
+        body.resize(front, 0);
+        crate::log::copy::copy_out(words, 8 * (at.unit() as usize + HEADER_WORDS), body);
+        let hash = self.shared.hash(key_in(&header, body));
+        let buckets = self.state.geometry.buckets();
+        let Some(place) = publish::find(&self.shared.table, buckets, hash, at) else {
+            return Ok(Some(0));
+        };
+        let entry = place.entry();
+        if reader::body(words, store_id, at, body).is_none() {
+            // The value is damaged: the key goes, and is a miss from now on.
+            self.shared.head.count_damaged();
+            let header = Header { entry, previous: at, ..Header::job(Kind::Delete, 0) };
+            self.room_for_job(header.units())?;
+            self.job_without_room(header, &[])?;
+            return Ok(Some(0));
+        }
+        let flags = header.flags & !TRANSACTION | KEEP_ACCESS;
+        let moved = Header { flags, entry, previous: at, ..header };
+        self.room_for_job(moved.units())?;
+        self.put_again(&moved, body, hash)?;
+        Ok(Some(moved.units()))
+    }
+
+    /// The oldest segment is drained: its file waits to be used again.
+    fn retire(&mut self) -> Result<Option<u64>> {
+        if self.state.first == self.tail.segment() {
+            return Ok(None);
+        }
+        self.job(Kind::Retire, &[self.state.first.number().into()])?;
+        Ok(None)
+    }
+
+    /// One step of `compact()`: false when there is no more to do.
+    fn compact_step(&mut self, last: Location) -> Result<bool> {
+        let live = self.state.live_bytes;
+        let (_, segment) = self.allowance();
+        let is_tight = 8 * self.state.log_units <= live + live / COMPACT_SHARE + 2 * segment;
+        let is_done = self.state.first.is_after(last.segment())
+            || self.state.first == self.tail.segment();
+        self.merge_pages()?;
+        if is_tight || is_done {
+            return Ok(false);
+        }
+        self.drain(Budget { looks: 1024, moves: 4 * MOVES })?;
+        Ok(true)
+    }
+}
+
+impl Store {
+    /// Drains all that is worth draining, in short steps that let other writers in between, and
+    /// gives surplus files back.
+    pub(crate) fn compact(&self, timeout: Duration) -> Result<()> {
+        let last = self.0.head.tail();
+        while self.write(timeout, |writer| writer.compact_step(last))? {}
+        if self.write(timeout, |writer| Ok(writer.waiting()))? > 0 {
+            self.0.sync_to_tail()?;
+        }
+        while self.write(timeout, |writer| {
+            let before = writer.waiting();
+            writer.discard_surplus(1)?;
+            Ok(writer.waiting() < before)
+        })? {}
+        self.sweep(timeout)
+    }
+}

@@ -1,0 +1,131 @@
+//! What the cache asks of a store beside reading and writing keys: counters, settings, limits.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::entry::{ACCESS, Access};
+use crate::format::record::Kind;
+use crate::format::settings::Settings;
+use crate::format::state::State;
+use crate::store::space::{excess, volume};
+use crate::store::{Store, Writer};
+use crate::sys::file::on_disk;
+use crate::sys::sync::Ordering;
+use crate::table::pages;
+
+impl Store {
+    /// Bytes by which the keys are accounted.
+    pub(crate) fn volume(&self) -> u64 {
+        volume(&self.state())
+    }
+
+    /// Bytes that the store takes on disk, directories not counted.
+    pub(crate) fn disk_usage(&self) -> Result<u64> {
+        let shared = &self.0;
+        let mut names = shared
+            .dir
+            .list("")
+            .map_err(|source| shared.failed("list the files of", ".", source))?;
+        names.extend(shared.value_files()?);
+        let mut bytes = 0;
+        for name in names {
+            // What is no regular file, or has gone meanwhile, takes nothing.
+            if let Ok(file) = shared.dir.file(&name, false) {
+                bytes += on_disk(&file).map_err(|error| shared.failed("look at", &name, error))?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Starts loading what a write of this key will need, before the lock is taken.
+    #[inline]
+    pub(crate) fn prepare(&self, hash: u64) {
+        self.0.prefetch_record(hash);
+    }
+}
+
+impl Writer<'_> {
+    /// The counters, with what the transaction of this thread has changed.
+    pub(crate) fn state(&self) -> State {
+        let Some(overlay) = &self.session.overlay else { return self.state };
+        let plus = |count: u64, change: i64| count.saturating_add_signed(change);
+        State {
+            len: plus(self.state.len, overlay.len),
+            live_bytes: plus(self.state.live_bytes, overlay.live_bytes),
+            file_bytes: plus(self.state.file_bytes, overlay.file_bytes),
+            ..self.state
+        }
+    }
+
+    /// Bytes over what the size limit allows; 0 within it.
+    pub(crate) fn excess(&self) -> u64 {
+        excess(self.shared, &self.state(), &self.shared.head.settings())
+    }
+
+    /// Replaces the settings, for all processes.
+    pub(crate) fn set_settings(&mut self, settings: &Settings) -> Result<()> {
+        self.not_in_transaction("a change of settings")?;
+        if let Some(problem) = settings.problem() {
+            return Err(Error::new(ErrorKind::Setting, problem).at(self.shared.dir.path()));
+        }
+        self.job(Kind::Settings, &settings.encode())
+    }
+
+    /// Removes every key; how many there were. Takes the same time however many.
+    pub(crate) fn clear(&mut self) -> Result<u64> {
+        if self.session.overlay.is_some() {
+            return self.clear_in_transaction();
+        }
+        let removed = self.state.len;
+        let generation = self.state.geometry.generation() + 1;
+        self.shared.table.begin_generation(generation)?;
+        // In one segment, so that the settings are not dropped with the segments before it.
+        self.room_for_job(32)?;
+        let settings = self.shared.head.settings();
+        self.job(Kind::Settings, &settings.encode())?;
+        self.job(Kind::Clear, &[generation])?;
+        self.shared.head.set_sync_failed(false);
+        self.maintain(0)?;
+        Ok(removed)
+    }
+
+    fn clear_in_transaction(&mut self) -> Result<u64> {
+        let mut removed = 0;
+        let mut cursor = crate::store::scan::PageCursor::default();
+        while let Some(page) = self.page(&mut cursor)? {
+            for view in page.entries {
+                if self.found(&view)?.is_some() {
+                    self.remove_entry(&view, 0)?;
+                    removed += 1;
+                }
+            }
+        }
+        for (key, found) in self.own() {
+            self.remove(&key, &found, 0)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Raises the expiry bound of a page to what its entries say.
+    pub(crate) fn tighten(&mut self, page: u32) {
+        pages::tighten(&self.shared.table, page);
+    }
+
+    /// Sets the lowest expiry time of all keys; it may be too low, never too high.
+    pub(crate) fn set_min_expiry(&mut self, min_expiry_ms: u64) -> Result<()> {
+        let state = State { min_expiry_ms, ..self.state };
+        self.flip(self.applied.location(), state)
+    }
+
+    /// Moves the hand of the SIEVE policy.
+    pub(crate) fn set_hand(&mut self, hand: u64) {
+        // Stored with the next removal: a hand that is lost costs nothing but its way.
+        self.state.hand = hand;
+    }
+
+    /// Sets time of access and uses of an entry.
+    pub(crate) fn set_access(&self, entry: u32, access: Access) {
+        if let Some(words) = pages::entry(&self.shared.table, entry) {
+            words[ACCESS].store(access.0, Ordering::Relaxed);
+        }
+    }
+}

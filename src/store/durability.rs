@@ -1,0 +1,238 @@
+//! What reaches the disk, and when.
+//!
+//! The log is written to disk behind the writer's back: when a segment is sealed, writeback
+//! begins; a segment later it is waited for, after the lock has been given back. `synced` says how
+//! far that has come. A drained file is overwritten only when `synced` has passed the place where
+//! the log stood at its draining: until then the disk may hold the only durable copy in it.
+//!
+//! A store is marked clean when all of it is on disk, and the mark is taken back, durably, before
+//! the first change after that.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::head::HEAD_BYTES;
+use crate::format::location::{Location, Segment};
+use crate::format::record::{FileRef, Kind};
+use crate::format::segment::HEADER_UNITS;
+use crate::log::reader;
+use crate::store::apply::Record;
+use crate::store::head::Whereabouts;
+use crate::store::{Shared, Store, Writer};
+use crate::sys::file::data_sync;
+use crate::sys::raw::start_writeback;
+use crate::sys::sync::Ordering;
+use crate::sys::trust;
+
+/// How long `sync` waits for the lock.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Writer<'_> {
+    /// Before the first change since the store was clean, or since another boot: says so on disk.
+    #[inline]
+    pub(crate) fn begin_changes(&mut self) -> Result<()> {
+        if self.session.has_begun && !self.shared.head.is_clean() {
+            return Ok(());
+        }
+        self.begin_changes_on_disk()
+    }
+
+    #[cold]
+    fn begin_changes_on_disk(&mut self) -> Result<()> {
+        let (head, here) = (&self.shared.head, self.shared.whereabouts()?);
+        if head.is_clean() || head.whereabouts() != here {
+            head.set_clean(false);
+            head.set_whereabouts(&here);
+            if self.state.log_units != 0 {
+                head.map()
+                    .flush_range(0, HEAD_BYTES)
+                    .map_err(|source| self.shared.failed("write to disk", "head", source))?;
+            }
+        }
+        self.session.has_begun = true;
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Where this store is now: boot, device, inode.
+    pub(crate) fn whereabouts(&self) -> Result<Whereabouts> {
+        let (device, inode) =
+            self.dir.identity().map_err(|source| self.failed("look at", ".", source))?;
+        let id = trust::boot_id().unwrap_or_default();
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        Ok(Whereabouts { boot: [word(&id[..8]), word(&id[8..])], device, inode })
+    }
+
+    /// Begins to write a sealed segment to disk, without waiting.
+    pub(crate) fn start_writeback(&self, segment: Segment) {
+        if let Ok(file) = self.dir.file(&segment.file_name(), true) {
+            start_writeback(&file);
+        }
+    }
+
+    /// Waits until the segments before the last sealed one are on disk. An error is remembered in
+    /// the store; the next `sync()` reports it.
+    pub(crate) fn sync_sealed(&self) {
+        let from = self.synced();
+        let tail = self.head.tail().segment();
+        let mut segment = from.segment();
+        while tail.is_after(segment.next()) {
+            if self.sync_segment(segment, None).is_err() {
+                return;
+            }
+            segment = segment.next();
+            self.note_synced(Location::new(segment, HEADER_UNITS));
+        }
+    }
+
+    /// Waits until the log is on disk up to where it is now; comes back with that place.
+    pub(crate) fn sync_to_tail(&self) -> Result<Location> {
+        if self.head.has_sync_failed() {
+            return Err(Error::new(
+                ErrorKind::Io,
+                "an earlier write to disk failed, and what it was to write may be lost with the \
+                 next power cut; clear() the cache, or copy it to a sound disk",
+            )
+            .at(self.dir.path()));
+        }
+        let tail = self.head.tail();
+        let mut segment = self.synced().segment();
+        if segment.is_after(tail.segment()) {
+            segment = tail.segment();
+        }
+        loop {
+            let end = (segment == tail.segment()).then_some(tail);
+            self.sync_segment(segment, end)?;
+            if segment == tail.segment() {
+                break;
+            }
+            segment = segment.next();
+        }
+        self.note_synced(tail);
+        Ok(tail)
+    }
+
+    fn synced(&self) -> Location {
+        let state = self.head.state().1;
+        let own = Location::from_bits(self.process().synced.load(Ordering::Acquire));
+        let first = Location::new(state.first, HEADER_UNITS);
+        [state.synced, own].into_iter().fold(first, |latest, other| {
+            if !other.is_none() && other.is_at_or_after(latest) { other } else { latest }
+        })
+    }
+
+    fn note_synced(&self, location: Location) {
+        self.process().synced.store(location.bits(), Ordering::Release);
+    }
+
+    /// Waits for one segment and the value files that its records name.
+    fn sync_segment(&self, segment: Segment, end: Option<Location>) -> Result<()> {
+        let name = segment.file_name();
+        let result = self.sync_value_files(segment, end).and_then(|()| {
+            match self.dir.file(&name, true) {
+                Ok(file) => data_sync(&file).map_err(|source| {
+                    self.failed("write to disk the segment", &name, source)
+                }),
+                // Drained and used again meanwhile: that waited for the disk.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(self.failed("open the segment", &name, error)),
+            }
+        });
+        if result.is_err() {
+            self.head.set_sync_failed(true);
+        }
+        result
+    }
+
+    fn sync_value_files(&self, segment: Segment, end: Option<Location>) -> Result<()> {
+        if self.head.state().1.file_bytes == 0 {
+            return Ok(());
+        }
+        let Some(words) = self.segment(segment)? else { return Ok(()) };
+        let mut at = Location::new(segment, HEADER_UNITS);
+        let mut body = Vec::new();
+        while Some(at) != end {
+            let Some(header) = reader::header(words, self.identity.store_id, at) else { break };
+            if header.kind == Kind::Put && header.is_file() {
+                let whole = reader::body(words, self.identity.store_id, at, &mut body);
+                let file = whole.and_then(|header| FileRef::decode(body.get(header.front_len()..)?));
+                if let Some(file) = file
+                    && let Some(opened) = self.open_value_file(file)?
+                {
+                    data_sync(&opened).map_err(|source| {
+                        self.failed("write to disk the value file", &file.name(), source)
+                    })?;
+                    if let Some((parent, _)) = file.name().rsplit_once('/') {
+                        let _ = self.dir.sync_sub(parent);
+                    }
+                }
+            }
+            let record = Record::job(at, header, [0; 3]);
+            if header.kind == Kind::Seal {
+                break;
+            }
+            at = record.end();
+        }
+        Ok(())
+    }
+
+    fn sync_table(&self, generation: u64) -> Result<()> {
+        for name in self.table.files(generation) {
+            let file = self
+                .dir
+                .file(&name, true)
+                .map_err(|source| self.failed("open the table file", &name, source))?;
+            data_sync(&file).map_err(|source| {
+                self.head.set_sync_failed(true);
+                self.failed("write to disk the table file", &name, source)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn sync_directories(&self) -> Result<()> {
+        if self.dir.exists("values").unwrap_or(false) {
+            let _ = self.dir.sync_sub("values");
+        }
+        self.dir.sync().map_err(|source| self.failed("write to disk the directory", ".", source))
+    }
+}
+
+impl Store {
+    /// Waits until every committed write is on disk: what power loss cannot take away.
+    pub(crate) fn sync_log(&self) -> Result<()> {
+        let tail = self.0.sync_to_tail()?;
+        if !self.0.head.state().1.synced.is_at_or_after(Location::new(tail.segment(), 1)) {
+            // The file of this segment may be new: its name is to survive, too.
+            self.0.sync_directories()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything, the table too, is on disk, and marks the store clean: the next boot
+    /// trusts it as it is.
+    pub(crate) fn sync(&self) -> Result<()> {
+        // Most of the waiting is done before the lock is taken.
+        self.0.sync_to_tail()?;
+        self.0.sync_table(self.state().geometry.generation())?;
+        self.write(PATIENCE, |writer| {
+            writer.not_in_transaction("sync()")?;
+            let shared = writer.shared;
+            let mut state = writer.state;
+            state.synced = shared.sync_to_tail()?;
+            writer.flip(writer.applied.location(), state)?;
+            shared.sync_table(state.geometry.generation())?;
+            shared.sync_directories()?;
+            let flush = || {
+                shared.head.map().flush_range(0, HEAD_BYTES).map_err(|source| {
+                    shared.head.set_sync_failed(true);
+                    shared.failed("write to disk", "head", source)
+                })
+            };
+            flush()?;
+            shared.head.set_clean(true);
+            flush()
+        })
+    }
+}

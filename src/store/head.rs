@@ -1,0 +1,176 @@
+//! The shared page `head`, as words with meaning.
+
+use std::sync::Arc;
+
+use crate::format::head::{
+    APPLIED, BLOCKS, BOOT, CLEAN, DAMAGED, DEVICE, GEOMETRY, HITS, INODE, LOCK_BYTE, MISSES,
+    SETTINGS, SYNC_FAILED, TAIL,
+};
+use crate::format::location::Location;
+use crate::format::settings::{SETTINGS_WORDS, Settings};
+use crate::format::state::{Applied, Geometry, STATE_WORDS, State};
+use crate::sys::map::Map;
+use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// A reader of the state retries at most so often before it takes what it has: by then a writer
+/// has finished a million operations in between, each of which would have been an answer.
+const MAX_RETRIES: usize = 1 << 20;
+
+/// Which boot of which machine a store was last written in, and where it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Whereabouts {
+    pub(crate) boot: [u64; 2],
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// The mapped page.
+pub(crate) struct Head {
+    map: Arc<Map>,
+}
+
+impl Head {
+    pub(crate) fn new(map: Arc<Map>) -> Head {
+        Head { map }
+    }
+
+    pub(crate) fn map(&self) -> &Map {
+        &self.map
+    }
+
+    #[inline]
+    fn word(&self, index: usize) -> &AtomicU64 {
+        &self.map.words()[index]
+    }
+
+    /// The lock word, if the page is mapped for writing.
+    pub(crate) fn lock_word(&self) -> Option<&AtomicU32> {
+        self.map.half(LOCK_BYTE)
+    }
+
+    #[inline]
+    pub(crate) fn tail(&self) -> Location {
+        // ORDERING: Acquire, pairs with `set_tail`: the records before it are visible.
+        Location::from_bits(self.word(TAIL).load(Ordering::Acquire))
+    }
+
+    /// The instant of commit for everything before `tail`.
+    #[inline]
+    pub(crate) fn set_tail(&self, tail: Location) {
+        // ORDERING: Release, pairs with `tail`.
+        self.word(TAIL).store(tail.bits(), Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn applied(&self) -> Applied {
+        // ORDERING: Acquire, pairs with `flip`: the state block that it selects is visible.
+        Applied(self.word(APPLIED).load(Ordering::Acquire))
+    }
+
+    /// One consistent state, and the word that selected it.
+    pub(crate) fn state(&self) -> (Applied, State) {
+        let mut applied = self.applied();
+        for _ in 0..MAX_RETRIES {
+            let block = BLOCKS[applied.block()];
+            // ORDERING: Acquire, pairs with the Release stores in `flip`: a word of a later state
+            // cannot be read without the later `applied` being seen below.
+            let words: [u64; STATE_WORDS] =
+                std::array::from_fn(|index| self.word(block + index).load(Ordering::Acquire));
+            let again = self.applied();
+            if again == applied {
+                return (applied, State::decode(&words));
+            }
+            applied = again;
+        }
+        let block = BLOCKS[applied.block()];
+        let words = std::array::from_fn(|index| self.word(block + index).load(Ordering::Acquire));
+        (applied, State::decode(&words))
+    }
+
+    /// Makes `state` hold and moves `applied` to `location`, in one store. The caller holds the
+    /// lock, and `applied` is what it was.
+    #[inline]
+    pub(crate) fn flip(&self, applied: Applied, location: Location, state: &State) -> Applied {
+        let next = applied.flip(location);
+        let block = BLOCKS[next.block()];
+        for (index, word) in state.encode().into_iter().enumerate() {
+            // ORDERING: Release, pairs with the Acquire loads in `state`.
+            self.word(block + index).store(word, Ordering::Release);
+        }
+        // ORDERING: Release, pairs with `applied`.
+        self.word(APPLIED).store(next.0, Ordering::Release);
+        next
+    }
+
+    pub(crate) fn set_geometry(&self, geometry: Geometry) {
+        // ORDERING: Release, pairs with the Acquire load in `table::lookup`.
+        self.word(GEOMETRY).store(geometry.0, Ordering::Release);
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let words: [u64; SETTINGS_WORDS] =
+            std::array::from_fn(|index| self.word(SETTINGS + index).load(Ordering::Relaxed));
+        Settings::decode(&words)
+    }
+
+    pub(crate) fn set_settings(&self, words: &[u64]) {
+        for (index, word) in words.iter().take(SETTINGS_WORDS).enumerate() {
+            self.word(SETTINGS + index).store(*word, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
+        let load = |index| self.word(index).load(Ordering::Acquire);
+        Whereabouts { boot: [load(BOOT), load(BOOT + 1)], device: load(DEVICE), inode: load(INODE) }
+    }
+
+    pub(crate) fn set_whereabouts(&self, here: &Whereabouts) {
+        let words = [here.boot[0], here.boot[1], here.device, here.inode];
+        for (index, word) in [BOOT, BOOT + 1, DEVICE, INODE].into_iter().zip(words) {
+            self.word(index).store(word, Ordering::Release);
+        }
+    }
+
+    /// Whether everything was on disk when the store was last written.
+    pub(crate) fn is_clean(&self) -> bool {
+        // ORDERING: Acquire, pairs with `set_clean`.
+        self.word(CLEAN).load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn set_clean(&self, clean: bool) {
+        // ORDERING: Release, pairs with `is_clean`.
+        self.word(CLEAN).store(u64::from(clean), Ordering::Release);
+    }
+
+    /// Whether writing to disk has failed in the life of this boot.
+    pub(crate) fn has_sync_failed(&self) -> bool {
+        self.word(SYNC_FAILED).load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn set_sync_failed(&self, failed: bool) {
+        self.word(SYNC_FAILED).store(u64::from(failed), Ordering::Relaxed);
+    }
+
+    fn counter(&self, index: usize) -> &AtomicU64 {
+        self.word(index)
+    }
+
+    pub(crate) fn hits(&self) -> &AtomicU64 {
+        self.counter(HITS)
+    }
+
+    pub(crate) fn misses(&self) -> &AtomicU64 {
+        self.counter(MISSES)
+    }
+
+    pub(crate) fn damaged(&self) -> &AtomicU64 {
+        self.counter(DAMAGED)
+    }
+
+    /// Counts one damaged record, where this process may write.
+    pub(crate) fn count_damaged(&self) {
+        if self.map.is_writable() {
+            self.damaged().fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Opening a store: one page is mapped and looked at, nothing is written, nothing is replayed.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::head::{
+    APPLIED, BLOCKS, GEOMETRY, HEAD_BYTES, Identity, SETTINGS, TAIL, Unreadable,
+};
+use crate::format::location::{Location, Segment};
+use crate::format::record::Kind;
+use crate::format::segment::HEADER_UNITS;
+use crate::format::settings::{PowerLoss, Settings};
+use crate::format::state::{Applied, Geometry, State};
+use crate::log::segments::Segments;
+use crate::store::head::Head;
+use crate::store::session::Process;
+use crate::store::space::segment_units;
+use crate::store::{Shared, Store, Writer};
+use crate::sys::file::Dir;
+use crate::sys::fork::ForkLocal;
+use crate::sys::map::Map;
+use crate::sys::raw::random_u64;
+use crate::sys::trust::{self, Place};
+use crate::table::extents::{FIRST_BUCKETS, TableFiles, file_generation};
+
+const HEAD: &str = "head";
+/// The generation that the table of a new store begins as.
+const FIRST_GENERATION: u64 = 1;
+
+/// How a store is to be opened.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenOptions {
+    /// Make the store if it is not there.
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    /// Open it also where it cannot be vouched for: on network file systems, and in directories
+    /// that others may write to.
+    pub(crate) allow_network: bool,
+    /// The settings of a store that is made.
+    pub(crate) settings: Option<Settings>,
+}
+
+type Registry = Mutex<HashMap<(u64, u64, bool), Weak<Shared>>>;
+
+/// The stores that this process has open, by device, inode and whether they are read-only.
+static OPEN: ForkLocal<Registry> = ForkLocal::new(|| Mutex::new(HashMap::new()));
+
+impl Store {
+    /// Opens the store in a directory.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if it is not there or cannot be read, `Corrupt` or `Version` if it is not a store of
+    /// this version, `Unsupported` where its safety cannot be vouched for.
+    pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Store> {
+        let failed = |source| Error::io("open the cache directory", path, source);
+        let may_create = options.create && !options.read_only;
+        let dir = if may_create { Dir::create(path) } else { Dir::open(path) }.map_err(failed)?;
+        if !options.allow_network {
+            vouch_for(&dir)?;
+        }
+        let (device, inode) = dir.identity().map_err(failed)?;
+        let is_writable = dir.is_writable();
+        let read_only = options.read_only || !is_writable;
+        let mut open = OPEN.get().lock();
+        if let Some(shared) = open.get(&(device, inode, read_only)).and_then(Weak::upgrade)
+            && shared.is_in_place()
+        {
+            return Ok(Store(shared));
+        }
+        let map = open_head(&dir, options, may_create && is_writable, is_writable)?;
+        let store = Store(Arc::new(shared(dir, map, read_only, is_writable)?));
+        open.retain(|_, shared| shared.strong_count() > 0);
+        open.insert((device, inode, read_only), Arc::downgrade(&store.0));
+        drop(open);
+        store.check_whereabouts()?;
+        Ok(store)
+    }
+
+    /// Decides whether table and tail can be trusted: in the same boot, at the same place, or when
+    /// they were marked clean. Else the table is made anew from the log.
+    fn check_whereabouts(&self) -> Result<()> {
+        let shared = &self.0;
+        let is_trusted =
+            || Ok::<_, Error>(shared.head.is_clean() || shared.head.whereabouts() == shared.whereabouts()?);
+        if is_trusted()? || shared.head.state().1.log_units == 0 {
+            return Ok(());
+        }
+        if shared.read_only {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the cache was not closed cleanly before the machine stopped (or it was copied \
+                 while in use): open it once for writing, so that it can be brought in order",
+            )
+            .at(self.directory()));
+        }
+        self.rebuild_after_power_loss(|| is_trusted().unwrap_or(false))
+    }
+}
+
+impl Shared {
+    /// Whether `head` is still the file that is mapped: the directory may have been replaced.
+    fn is_in_place(&self) -> bool {
+        let words = |map: &Map| -> Option<[u64; 6]> {
+            let words = map.words().get(..6)?;
+            Some(std::array::from_fn(|index| words[index].load(crate::sys::sync::Ordering::Relaxed)))
+        };
+        let on_disk = self.dir.file(HEAD, false).and_then(|file| Map::new(&file, HEAD_BYTES, false));
+        on_disk.is_ok_and(|map| words(&map) == words(self.head.map()))
+    }
+}
+
+/// Refuses directories in which the promises do not hold.
+fn vouch_for(dir: &Dir) -> Result<()> {
+    let failed = |source| Error::io("look at the cache directory", dir.path(), source);
+    let refuse = |what: String| Err(Error::new(ErrorKind::Unsupported, what).at(dir.path()));
+    let mode = dir.mode().map_err(failed)?;
+    if mode & 0o022 != 0 {
+        return refuse(format!(
+            "other users may write to the cache directory (mode {:o}): run chmod 700 on it, or \
+             open it with allow_untrusted(true)",
+            mode & 0o7777
+        ));
+    }
+    match trust::place(dir).map_err(failed)? {
+        Place::Network(name) => refuse(format!(
+            "the cache directory is on {name}, where processes of several machines do not see one \
+             memory: use a local directory, or open it with allow_untrusted(true) from one machine \
+             only"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn open_head(dir: &Dir, options: &OpenOptions, may_create: bool, writable: bool) -> Result<Map> {
+    let path = dir.join(HEAD);
+    let failed = |source| Error::io("open", &path, source);
+    for _ in 0..3 {
+        match dir.file(HEAD, writable) {
+            Ok(file) => {
+                if file.metadata().map_err(failed)?.len() < HEAD_BYTES as u64 && may_create {
+                    fill_head(&file, dir, options)?;
+                }
+                let short = |_| {
+                    Error::corrupt(&path, "the file is too short; delete the directory, or restore it")
+                };
+                return Map::new(&file, HEAD_BYTES, writable).map_err(short);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && may_create => {
+                create_head(dir, options)?;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::io("find a cache in", dir.path(), error));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Err(failed(std::io::ErrorKind::NotFound.into()))
+}
+
+/// Makes `head` under a name of its own and links it into place: of several processes that do so
+/// at once, one wins, and all use its file.
+fn create_head(dir: &Dir, options: &OpenOptions) -> Result<()> {
+    let path = dir.join(HEAD);
+    let failed = |source| Error::io("create the cache", &path, source);
+    let temporary = format!("head.{:016x}", random_u64().map_err(failed)?);
+    let mut file = dir.create_file(&temporary).map_err(failed)?;
+    let result = image(dir, options).and_then(|image| {
+        file.write_all(&image).map_err(failed)?;
+        match dir.link(&temporary, HEAD) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(error)),
+            _ => Ok(()),
+        }
+    });
+    let _ = dir.unlink(&temporary);
+    result
+}
+
+/// Fills a `head` that never reached the disk before the power went.
+fn fill_head(file: &std::fs::File, dir: &Dir, options: &OpenOptions) -> Result<()> {
+    let path = dir.join(HEAD);
+    let failed = |source| Error::io("create the cache", &path, source);
+    fs2::FileExt::lock_exclusive(file).map_err(failed)?;
+    if file.metadata().map_err(failed)?.len() < HEAD_BYTES as u64 {
+        std::os::unix::fs::FileExt::write_all_at(file, &image(dir, options)?, 0).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The first bytes of `head`: a store without a log. The log and the table begin with the first
+/// write.
+fn image(dir: &Dir, options: &OpenOptions) -> Result<Vec<u8>> {
+    let random = || random_u64().map_err(|source| Error::io("create", dir.path(), source));
+    let identity = Identity { store_id: random()?, hash_key: [random()?, random()?] };
+    let geometry = Geometry::new(FIRST_GENERATION, FIRST_BUCKETS);
+    let start = Location::new(Segment::new(1), HEADER_UNITS);
+    let state = State {
+        oldest: start.segment(),
+        first: start.segment(),
+        drained: start,
+        synced: start,
+        next_row: 1,
+        ..State::empty(geometry)
+    };
+    let settings = options.settings.clone().unwrap_or_default();
+    let mut words = vec![0u64; HEAD_BYTES / 8];
+    let mut put = |at: usize, values: &[u64]| words[at..at + values.len()].copy_from_slice(values);
+    put(0, &identity.encode());
+    put(TAIL, &[start.bits()]);
+    put(APPLIED, &[Applied::new(start, 0).0]);
+    put(GEOMETRY, &[geometry.0]);
+    put(BLOCKS[0], &state.encode());
+    put(SETTINGS, &settings.encode());
+    Ok(words.iter().flat_map(|word| word.to_le_bytes()).collect())
+}
+
+fn shared(dir: Dir, map: Map, read_only: bool, writable: bool) -> Result<Shared> {
+    let path = dir.join(HEAD);
+    let words = std::array::from_fn(|index| {
+        map.words()[index].load(crate::sys::sync::Ordering::Acquire)
+    });
+    let identity = Identity::decode(&words).map_err(|problem| match problem {
+        Unreadable::Version(version) => Error::new(
+            ErrorKind::Version,
+            format!(
+                "the cache has format version {version}, and this library reads version {}: use \
+                 the library that wrote it, or another directory",
+                crate::format::head::VERSION
+            ),
+        )
+        .at(&path),
+        Unreadable::Blank | Unreadable::Damaged => Error::corrupt(
+            &path,
+            "this is not the head of a cache, or it is damaged; restore it from a copy, or delete \
+             the directory to start anew",
+        ),
+    })?;
+    let (dir, map) = (Arc::new(dir), Arc::new(map));
+    Ok(Shared {
+        table: TableFiles::new(Arc::clone(&dir), Arc::clone(&map), GEOMETRY, writable),
+        log: Segments::new(Arc::clone(&dir), writable),
+        head: Head::new(map),
+        dir,
+        identity,
+        read_only,
+        process: ForkLocal::new(Process::new),
+    })
+}
+
+impl Writer<'_> {
+    /// Makes the files of a store that has only its head yet. Done again if cut short.
+    pub(crate) fn begin_log(&mut self) -> Result<()> {
+        let shared = self.shared;
+        let names = shared
+            .dir
+            .list("")
+            .map_err(|source| shared.failed("list the files of", ".", source))?;
+        for name in names {
+            if Segment::from_file_name(&name).is_some() || file_generation(&name).is_some() {
+                // Of a store whose head never reached the disk, or of a cut-short beginning.
+                shared.discard_file(&name);
+            }
+        }
+        let settings = shared.head.settings();
+        let units = segment_units(0, &settings);
+        shared.table.begin_generation(self.state.geometry.generation())?;
+        self.write_segment_header(self.tail.segment(), units)?;
+        let state = State { log_units: units, ..self.state };
+        self.flip(self.tail, state)?;
+        self.job(Kind::Settings, &settings.encode())
+    }
+
+    /// Whether the settings ask for an empty cache after power loss.
+    pub(crate) fn clears_after_power_loss(&self) -> bool {
+        self.shared.head.settings().power_loss == PowerLoss::Clear
+    }
+}

@@ -1,0 +1,371 @@
+//! Making the table anew from the log: after power loss, and to repair damage.
+//!
+//! The log is read from the oldest live segment on. A record is current when no later one names it
+//! as previous; no key needs to be compared for that. After power loss the first gap beyond
+//! `synced` ends the history, so that what survives is a prefix of it; a gap before that is damage,
+//! and is passed over. A transaction counts only with its commit record. The new table is built in
+//! files of the next generation, and the head is changed when they are complete; cut short before
+//! that, it is all done again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::format::entry::{Access, Deadline, PAGE_ENTRIES, tag_hash};
+use crate::format::location::{Location, Segment};
+use crate::format::record::{FileRef, Header, Kind, TRANSACTION};
+use crate::format::segment::{HEADER_UNITS, SegmentHeader};
+use crate::format::slot::{Slot, bucket_of};
+use crate::format::state::{Applied, Geometry, State};
+use crate::store::apply::Record;
+use crate::store::check::Finding;
+use crate::store::space::segment_units;
+use crate::store::{Store, Writer};
+use crate::sys::liveness;
+use crate::sys::sync::Ordering;
+use crate::table::extents::{FIRST_BUCKETS, file_generation};
+use crate::table::{pages, publish};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Keys per bucket in a table that is made anew.
+const LOAD: u64 = 3;
+
+/// What reading the log has shown.
+#[derive(Default)]
+struct History {
+    /// The current records: their rows, by location.
+    live: HashMap<u64, u64>,
+    settings: Option<(Location, [u64; 3])>,
+    first: Option<Segment>,
+    end: Option<Location>,
+    findings: Vec<Finding>,
+    /// The records of a transaction whose commit record has not come yet.
+    open: Vec<(Location, Header)>,
+}
+
+/// The segment files of a store, by what their headers say.
+struct Segments {
+    units: HashMap<u32, u64>,
+    first: Segment,
+    synced: Location,
+}
+
+impl Store {
+    /// Makes the table anew if, under the lock, that is still needed.
+    pub(crate) fn rebuild_after_power_loss(&self, is_trusted: impl Fn() -> bool) -> Result<()> {
+        self.write_unrecovered(PATIENCE, |writer| {
+            if is_trusted() {
+                return Ok(());
+            }
+            if writer.is_shared_with_others()? {
+                // Whoever is alive in it has trusted it: it is not what a power cut has left.
+                return writer.recover();
+            }
+            writer.rebuild(None).map(|_| ())
+        })
+    }
+
+    /// Makes the table anew from what can be read of the log; what was found wrong.
+    pub(crate) fn repair(&self, timeout: Duration) -> Result<Vec<Finding>> {
+        let findings = self.write_unrecovered(timeout, |writer| {
+            writer.not_in_transaction("repair()")?;
+            let tail = writer.tail;
+            if writer.state.log_units == 0 {
+                return Ok(Vec::new());
+            }
+            writer.rebuild(Some(tail))
+        })?;
+        self.sweep(timeout)?;
+        Ok(findings)
+    }
+}
+
+impl Writer<'_> {
+    fn is_shared_with_others(&self) -> Result<bool> {
+        let dir = &self.shared.dir;
+        let failed = |source| self.shared.failed("look at the slots in", "procs", source);
+        let (own, _) = self.session.identity();
+        for slot in liveness::slots(dir).map_err(failed)? {
+            if slot != own && liveness::prove_dead(dir, slot).map_err(failed)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `trusted` is the end of the log if it is known: then no gap before it ends the history.
+    fn rebuild(&mut self, trusted: Option<Location>) -> Result<Vec<Finding>> {
+        let segments = self.segments_on_disk()?;
+        let mut history = History::default();
+        if trusted.is_some() || !self.clears_after_power_loss() {
+            self.read_history(&segments, trusted, &mut history)?;
+        }
+        let generation = self.next_generation()?;
+        let mut state = self.begin_state(&segments, &mut history, generation)?;
+        self.build(&mut state, &mut history)?;
+        self.switch(state, &history)?;
+        self.delete_leftovers(&segments, generation)?;
+        if history.settings.is_none() {
+            let settings = self.shared.head.settings();
+            self.job(Kind::Settings, &settings.encode())?;
+        }
+        Ok(history.findings)
+    }
+
+    fn segments_on_disk(&mut self) -> Result<Segments> {
+        let shared = self.shared;
+        let names = shared
+            .dir
+            .list("")
+            .map_err(|source| shared.failed("list the files of", ".", source))?;
+        let mut headers: Vec<SegmentHeader> = Vec::new();
+        for segment in names.iter().filter_map(|name| Segment::from_file_name(name)) {
+            let is_gone = |_| false;
+            let opened = shared.log.reopen(segment, is_gone);
+            let Ok(Some(words)) = opened else { continue };
+            let Some(words) = words.first_chunk::<{ HEADER_UNITS as usize }>() else { continue };
+            let words = std::array::from_fn(|index| words[index].load(Ordering::Relaxed));
+            let header = SegmentHeader::decode(&words, shared.identity.store_id);
+            headers.extend(header.filter(|header| header.segment == segment));
+        }
+        // The newest header knows most; serial numbers compare among the files of one time.
+        let newest = headers.iter().copied().reduce(|newest, other| {
+            if other.segment.is_after(newest.segment) { other } else { newest }
+        });
+        Ok(Segments {
+            units: headers.iter().map(|it| (it.segment.number(), it.units)).collect(),
+            first: newest.map_or(Segment::new(1), |header| header.first),
+            synced: newest.map_or(Location::NONE, |header| header.synced),
+        })
+    }
+
+    fn read_history(
+        &mut self,
+        segments: &Segments,
+        trusted: Option<Location>,
+        history: &mut History,
+    ) -> Result<()> {
+        let known = trusted.unwrap_or(segments.synced);
+        let mut at = Location::new(segments.first, HEADER_UNITS);
+        if !segments.units.contains_key(&at.segment().number()) {
+            return Ok(());
+        }
+        let mut is_damaged = false;
+        while trusted != Some(at) {
+            let before_known = !known.is_none() && at != known && known.is_at_or_after(at);
+            let next = match self.record_at(at)? {
+                Some((record, body)) if self.is_whole(&record, &body, before_known)? => {
+                    is_damaged = false;
+                    history.add(&record);
+                    Some(record.end())
+                }
+                _ if !before_known => break,
+                _ => {
+                    if !is_damaged {
+                        history.findings.push(Finding {
+                            path: self.shared.dir.join(&at.segment().file_name()),
+                            what: format!("the log is damaged at byte {}", 8 * at.unit()),
+                        });
+                    }
+                    is_damaged = true;
+                    self.unit_after(at)?
+                }
+            };
+            let Some(next) = next else { break };
+            if !segments.units.contains_key(&next.segment().number()) {
+                break;
+            }
+            at = next;
+        }
+        history.end = Some(at);
+        Ok(())
+    }
+
+    fn unit_after(&self, at: Location) -> Result<Option<Location>> {
+        let len = self.words(at)?.map_or(0, <[_]>::len) as u64;
+        if at.unit() + 1 < len {
+            return Ok(Some(at.plus(1)));
+        }
+        Ok(Some(Location::new(at.segment().next(), HEADER_UNITS)))
+    }
+
+    /// Whether the value file of a record is whole, if it has one. Before the place that is known
+    /// to be on disk a missing file is damage of that key alone, which reading it will show.
+    fn is_whole(&self, record: &Record<'_>, body: &[u8], before_known: bool) -> Result<bool> {
+        if record.header.kind != Kind::Put || !record.header.is_file() || before_known {
+            return Ok(true);
+        }
+        let file = body.get(record.header.front_len()..).and_then(FileRef::decode);
+        Ok(match file {
+            Some(file) => self.shared.open_value_file(file)?.is_some(),
+            None => false,
+        })
+    }
+
+    fn next_generation(&self) -> Result<u64> {
+        let names = self
+            .shared
+            .dir
+            .list("")
+            .map_err(|source| self.shared.failed("list the files of", ".", source))?;
+        let newest = names.iter().filter_map(|name| file_generation(name)).max().unwrap_or(0);
+        let generation = newest.max(self.state.geometry.generation()) + 1;
+        Ok(generation & 0xff_ffff)
+    }
+
+    /// A state without keys, whose log ends where the history does.
+    fn begin_state(
+        &mut self,
+        segments: &Segments,
+        history: &mut History,
+        generation: u64,
+    ) -> Result<State> {
+        let buckets = (history.live.len() as u64 / LOAD).next_power_of_two().max(FIRST_BUCKETS);
+        let mut state = State::empty(Geometry::new(generation, buckets));
+        state.next_row = 1;
+        match history.end {
+            Some(end) => {
+                let first = history.first.unwrap_or(segments.first);
+                (state.first, state.oldest) = (first, first);
+                self.tail = end;
+            }
+            None => {
+                // Nothing is kept: the log begins again, beyond all segments that there were.
+                let last = segments.units.keys().map(|number| Segment::new(u64::from(*number)));
+                let last = last.reduce(|last, other| {
+                    if other.is_after(last) { other } else { last }
+                });
+                let next = last.map_or(self.tail.segment(), Segment::next);
+                let units = segment_units(0, &self.shared.head.settings());
+                (state.first, state.oldest) = (next, next);
+                self.state = state;
+                self.write_segment_header(next, units)?;
+                self.tail = Location::new(next, HEADER_UNITS);
+            }
+        }
+        state.drained = Location::new(state.first, HEADER_UNITS);
+        state.synced = self.tail;
+        let mut segment = state.first;
+        while segment.is_within(state.first, self.tail.segment()) {
+            state.log_units += self.shared.segment(segment)?.map_or(0, <[_]>::len) as u64;
+            segment = segment.next();
+        }
+        Ok(state)
+    }
+
+    /// Puts the current records into the new table, in the order of their rows.
+    fn build(&mut self, state: &mut State, history: &mut History) -> Result<()> {
+        let table = &self.shared.table;
+        let (generation, buckets) = (state.geometry.generation(), state.geometry.buckets());
+        for bucket in 0..buckets {
+            table.ensure_bucket(generation, bucket)?;
+        }
+        self.shared.head.set_geometry(state.geometry);
+        let mut rows: Vec<_> = history.live.iter().map(|(at, row)| (*row, *at)).collect();
+        rows.sort_unstable();
+        for (row, at) in rows {
+            let at = Location::from_bits(at);
+            let Some((record, body)) = self.record_at(at)? else { continue };
+            let hash = record.hash;
+            if state.last_page == 0 || u64::from(state.last_fill) == PAGE_ENTRIES {
+                let page = pages::next_number(state);
+                table.ensure_page(generation, u64::from(page))?;
+                state.next_row = row;
+                pages::add(table, state, page, at);
+            }
+            let bucket = bucket_of(hash, buckets);
+            if publish::vacancy(table, bucket).is_none() {
+                table.ensure_overflow(generation, state.overflows)?;
+                publish::spill(table, bucket, state.overflows as u32);
+                state.overflows += 1;
+            }
+            let entry = (state.last_page - 1) * PAGE_ENTRIES as u32 + state.last_fill;
+            let (header, slot) = (record.header, Slot::new(hash, at));
+            publish::insert(table, bucket, slot, entry);
+            let tag = body.get(..usize::from(header.tag_len)).unwrap_or_default();
+            let deadline = Deadline::new(header.expires_ms, tag_hash(tag));
+            let access = Access::new(header.stored_ms, 0);
+            pages::store(table, entry, slot, hash, Some(access), deadline);
+            state.last_fill += 1;
+            state.len += 1;
+            state.live_bytes += 8 * header.units();
+            state.file_bytes += self.file_of(at, &header)?.map_or(0, |file| file.len);
+            state.min_expiry_ms = state.min_expiry_ms.min(header.expires_ms);
+            state.next_row = row + 1;
+        }
+        Ok(())
+    }
+
+    /// Makes the new state hold. The place and boot are noted last: until then the next opener
+    /// begins again.
+    fn switch(&mut self, mut state: State, history: &History) -> Result<()> {
+        let head = &self.shared.head;
+        if let Some((location, words)) = &history.settings {
+            head.set_settings(words);
+            state.settings = *location;
+        }
+        if let Some(words) = self.words(self.tail)?
+            && let Some(word) = words.get(self.tail.unit() as usize)
+        {
+            word.store(0, Ordering::Relaxed);
+        }
+        let here = self.shared.whereabouts()?;
+        head.set_tail(self.tail);
+        self.applied = head.flip(Applied::new(self.tail, self.applied.0 >> 48), self.tail, &state);
+        self.state = state;
+        head.set_sync_failed(false);
+        head.set_clean(false);
+        head.set_whereabouts(&here);
+        Ok(())
+    }
+
+    fn delete_leftovers(&mut self, segments: &Segments, generation: u64) -> Result<()> {
+        for number in segments.units.keys() {
+            let segment = Segment::new(u64::from(*number));
+            if !segment.is_within(self.state.oldest, self.tail.segment()) {
+                self.shared.discard_segment(segment);
+            }
+        }
+        for name in self.shared.table.stale_files(generation)? {
+            self.shared.discard_file(&name);
+        }
+        Ok(())
+    }
+}
+
+impl History {
+    fn add(&mut self, record: &Record<'_>) {
+        let Record { at, header, arguments, .. } = record;
+        if header.flags & TRANSACTION != 0 {
+            self.open.push((*at, *header));
+            return;
+        }
+        match header.kind {
+            Kind::Seal => return,
+            Kind::Commit => {
+                let start = self.open.first().map(|(at, _)| at.bits());
+                let open = std::mem::take(&mut self.open);
+                if start == Some(arguments[0]) && open.len() as u64 == arguments[1] {
+                    open.iter().for_each(|(at, header)| self.apply(*at, header));
+                }
+            }
+            Kind::Put | Kind::Delete => self.apply(*at, header),
+            Kind::Clear => {
+                self.live.clear();
+                self.first = Some(at.segment());
+            }
+            Kind::Retire => self.first = Some(Segment::new(arguments[0]).next()),
+            Kind::Settings => self.settings = Some((*at, *arguments)),
+            _ => {}
+        }
+        // Any other record between them means that the open transaction was never committed.
+        self.open.clear();
+    }
+
+    fn apply(&mut self, at: Location, header: &Header) {
+        self.live.remove(&header.previous.bits());
+        if header.kind == Kind::Put {
+            self.live.insert(at.bits(), header.row);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Finishing what a killed owner of the lock left: the only recovery after a kill.
+//!
+//! Records between `applied` and `tail` are committed; they are applied in order. A transaction is
+//! one unit: its records are applied together, and one flip makes them visible.
+
+use crate::error::{Error, Result};
+use crate::format::location::Location;
+use crate::format::record::{Header, Kind, TRANSACTION};
+use crate::format::state::State;
+use crate::log::reader;
+use crate::store::Writer;
+use crate::store::apply::Record;
+
+impl Writer<'_> {
+    /// Applies everything up to `tail`.
+    pub(crate) fn recover(&mut self) -> Result<()> {
+        while self.applied.location() != self.tail {
+            let at = self.applied.location();
+            let (record, body) = self.committed(at)?;
+            if record.header.flags & TRANSACTION == 0 {
+                self.apply(&with_body(&record, &body))?;
+                continue;
+            }
+            let mut state = self.state;
+            let end = self.apply_transaction(&mut state, at)?;
+            self.flip(end, state)?;
+        }
+        Ok(())
+    }
+
+    /// Applies the records of the transaction that begins at `start`, up to its commit record.
+    pub(crate) fn apply_transaction(&self, state: &mut State, start: Location) -> Result<Location> {
+        let mut at = start;
+        loop {
+            let (record, body) = self.committed(at)?;
+            self.apply_to(state, &with_body(&record, &body))?;
+            at = record.end();
+            if record.header.kind == Kind::Commit {
+                return Ok(at);
+            }
+        }
+    }
+
+    fn committed(&self, at: Location) -> Result<(Record<'static>, Vec<u8>)> {
+        self.record_at(at)?.ok_or_else(|| {
+            Error::corrupt(
+                &self.shared.dir.join(&at.segment().file_name()),
+                "a committed record cannot be read; run repair() to keep all that can be",
+            )
+            .offset(8 * at.unit())
+        })
+    }
+
+    /// The record at `at` with its body, if it is sound.
+    pub(crate) fn record_at(&self, at: Location) -> Result<Option<(Record<'static>, Vec<u8>)>> {
+        let Some(words) = self.words(at)? else { return Ok(None) };
+        let mut body = Vec::new();
+        let store_id = self.shared.identity.store_id;
+        let Some(header) = reader::body(words, store_id, at, &mut body) else { return Ok(None) };
+        let hash = match header.kind {
+            Kind::Put => self.shared.hash(key_in(&header, &body)),
+            _ => 0,
+        };
+        let arguments = if header.kind == Kind::Put { [0; 3] } else { arguments_in(&body) };
+        Ok(Some((Record { at, header, hash, tag: &[], arguments }, body)))
+    }
+}
+
+fn with_body<'a>(record: &Record<'_>, body: &'a [u8]) -> Record<'a> {
+    let tag = body.get(..usize::from(record.header.tag_len)).unwrap_or_default();
+    Record {
+        at: record.at,
+        header: record.header,
+        hash: record.hash,
+        tag,
+        arguments: record.arguments,
+    }
+}
+
+/// The key in the body of a record.
+pub(crate) fn key_in<'a>(header: &Header, body: &'a [u8]) -> &'a [u8] {
+    let from = usize::from(header.tag_len);
+    body.get(from..from + header.key_len as usize).unwrap_or_default()
+}
+
+fn arguments_in(body: &[u8]) -> [u64; 3] {
+    let mut arguments = [0; 3];
+    for (argument, bytes) in arguments.iter_mut().zip(body.chunks_exact(8)) {
+        *argument = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+    }
+    arguments
+}

@@ -1,0 +1,455 @@
+//! Walking over the keys in the order in which they were first stored.
+//!
+//! Row ids only grow, pages are in the order of their rows, and so are the entries in a page. A
+//! walk therefore remembers the row it has reached; when the page it is in leaves the list, it
+//! finds its place again by that row. It never yields a row twice, and every key that is there
+//! throughout has one row that it comes by.
+
+use crate::error::Result;
+use crate::format::entry::{FIRST_ROW, PAGE_ENTRIES};
+use crate::format::location::Location;
+use crate::format::record::{Header, Kind};
+use crate::format::slot::Slot;
+use crate::log::reader;
+use crate::store::recover::key_in;
+use crate::store::writer::{Found, FoundAt};
+use crate::store::{Shared, Store, Writer};
+use crate::sys::sync::Ordering;
+use crate::table::Space;
+use crate::table::pages::{self, EntryView, Snapshot, bits};
+
+/// Looks at one entry at most so often while writers keep changing it.
+const MAX_RETRIES: usize = 64;
+
+/// One key as a walk meets it.
+#[derive(Default)]
+pub(crate) struct Item {
+    pub(crate) key: Vec<u8>,
+    pub(crate) tag: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    pub(crate) header: Option<Header>,
+}
+
+/// A walk from both ends, weakly consistent and without a lock.
+pub(crate) struct Scan {
+    front: End,
+    back: End,
+    /// Rows in `from..to` are still to come.
+    from: u64,
+    to: u64,
+    /// What the transaction of this thread has added, still to come: positions in its list.
+    added: std::ops::Range<usize>,
+}
+
+/// Where one end of a walk is.
+#[derive(Default)]
+struct End {
+    page: Option<Snapshot>,
+    /// The entries of the page that are still to come.
+    bitmap: u64,
+}
+
+impl Store {
+    /// Begins a walk over the keys that are there now.
+    pub(crate) fn scan(&self) -> Scan {
+        let state = self.state();
+        let added = self.own_overlay(|overlay| overlay.added().count()).unwrap_or(0);
+        Scan {
+            front: End::default(),
+            back: End::default(),
+            from: 0,
+            to: state.next_row,
+            added: 0..added,
+        }
+    }
+}
+
+impl Scan {
+    /// The next key from the front; false at the end.
+    pub(crate) fn next(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
+        while self.from < self.to {
+            let Some((page, index)) = self.step_front(store) else { break };
+            let Some(row) = store.0.item(page, index, store, item)? else {
+                self.check_front(store);
+                continue;
+            };
+            if row >= self.from && row < self.to {
+                self.from = row + 1;
+                return Ok(true);
+            }
+            if row >= self.to {
+                break;
+            }
+        }
+        self.from = self.to;
+        let Some(position) = self.added.next() else { return Ok(false) };
+        store.added_item(position, item)
+    }
+
+    /// The next key from the back; false at the end.
+    pub(crate) fn next_back(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
+        if let Some(position) = self.added.next_back() {
+            return store.added_item(position, item);
+        }
+        while self.from < self.to {
+            let Some((page, index)) = self.step_back(store) else { break };
+            let Some(row) = store.0.item(page, index, store, item)? else {
+                self.check_back(store);
+                continue;
+            };
+            if row >= self.from && row < self.to {
+                self.to = row;
+                return Ok(true);
+            }
+            if row < self.from {
+                break;
+            }
+        }
+        self.to = self.from;
+        Ok(false)
+    }
+
+    /// The page and the position in it of the next entry from the front.
+    fn step_front(&mut self, store: &Store) -> Option<(u32, u32)> {
+        let table = &store.0.table;
+        loop {
+            if let Some(page) = &self.front.page
+                && !page.is_current(table)
+            {
+                self.front.page = None;
+            }
+            match &self.front.page {
+                None => self.front.enter(find_page(store, self.from)?),
+                Some(_) if self.front.bitmap == 0 => {
+                    // The page may have got more entries, or another successor, since.
+                    let number = self.front.page.as_ref()?.number;
+                    let Some(page) = pages::snapshot(table, number) else {
+                        self.front.page = None;
+                        continue;
+                    };
+                    match page.next.checked_sub(1) {
+                        None => return None,
+                        Some(next) => match pages::snapshot(table, next) {
+                            Some(next) if page.is_current(table) => self.front.enter(next),
+                            _ => self.front.page = None,
+                        },
+                    }
+                }
+                Some(page) => {
+                    let index = self.front.bitmap.trailing_zeros();
+                    self.front.bitmap &= self.front.bitmap - 1;
+                    return Some((page.number, index));
+                }
+            }
+        }
+    }
+
+    fn step_back(&mut self, store: &Store) -> Option<(u32, u32)> {
+        let table = &store.0.table;
+        loop {
+            if let Some(page) = &self.back.page
+                && !page.is_current(table)
+            {
+                self.back.page = None;
+            }
+            match &self.back.page {
+                None => self.back.enter(find_page(store, self.to.saturating_sub(1))?),
+                Some(_) if self.back.bitmap == 0 => {
+                    let number = self.back.page.as_ref()?.number;
+                    let Some(page) = pages::snapshot(table, number) else {
+                        self.back.page = None;
+                        continue;
+                    };
+                    match page.previous.checked_sub(1) {
+                        None => return None,
+                        Some(previous) => match pages::snapshot(table, previous) {
+                            Some(previous) if page.is_current(table) => self.back.enter(previous),
+                            _ => self.back.page = None,
+                        },
+                    }
+                }
+                Some(page) => {
+                    let index = 63 - self.back.bitmap.leading_zeros();
+                    self.back.bitmap &= !(1 << index);
+                    return Some((page.number, index));
+                }
+            }
+        }
+    }
+
+    fn check_front(&mut self, store: &Store) {
+        if self.front.page.as_ref().is_some_and(|page| !page.is_current(&store.0.table)) {
+            self.front.page = None;
+        }
+    }
+
+    fn check_back(&mut self, store: &Store) {
+        if self.back.page.as_ref().is_some_and(|page| !page.is_current(&store.0.table)) {
+            self.back.page = None;
+        }
+    }
+}
+
+impl End {
+    fn enter(&mut self, page: Snapshot) {
+        self.bitmap = page.bitmap;
+        self.page = Some(page);
+    }
+}
+
+/// The last page that begins at or before `row`, or the first page.
+fn find_page(store: &Store, row: u64) -> Option<Snapshot> {
+    let table = &store.0.table;
+    'again: for _ in 0..MAX_RETRIES {
+        let state = store.state();
+        let mut found: Option<Snapshot> = None;
+        let mut next = state.first_page;
+        // A page that leaves the list while it is passed sends the walk back to its start.
+        for _ in 0..=state.pages {
+            let Some(number) = next.checked_sub(1) else { return found };
+            let Some(page) = pages::snapshot(table, number) else { continue 'again };
+            if found.is_some() && page.first_row > row {
+                return found;
+            }
+            next = page.next;
+            found = Some(page);
+        }
+        return found;
+    }
+    None
+}
+
+impl Shared {
+    /// Reads the key of an entry into `item`; its row, or `None` if there is no key.
+    fn item(&self, page: u32, index: u32, store: &Store, item: &mut Item) -> Result<Option<u64>> {
+        let number = page * PAGE_ENTRIES as u32 + index;
+        for _ in 0..MAX_RETRIES {
+            let Some(view) = pages::view(&self.table, number) else { return Ok(None) };
+            if view.slot.is_empty() {
+                return Ok(None);
+            }
+            if let Some(known) = store.own_overlay(|it| {
+                it.replaces(view.slot.location()).map(|found| {
+                    found.is_some_and(|found| fill_own(it, &found, item))
+                })
+            }).flatten() {
+                return Ok(if known { item.header.map(|header| header.row) } else { None });
+            }
+            let Some(at) = self.resolve(view.slot)? else { return Ok(None) };
+            if let Some(header) = self.copy_item(at, item)? {
+                return Ok((header.kind == Kind::Put).then_some(header.row));
+            }
+            let unchanged =
+                pages::view(&self.table, number).is_some_and(|again| again.slot == view.slot);
+            if unchanged {
+                self.head.count_damaged();
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    fn copy_item(&self, at: Location, item: &mut Item) -> Result<Option<Header>> {
+        let Some(words) = self.segment(at.segment())? else { return Ok(None) };
+        let Some(header) = reader::body(words, self.identity.store_id, at, &mut item.value) else {
+            return Ok(None);
+        };
+        item.tag.clear();
+        item.tag.extend_from_slice(&item.value[..usize::from(header.tag_len)]);
+        item.key.clear();
+        item.key.extend_from_slice(key_in(&header, &item.value));
+        item.value.drain(..header.front_len());
+        item.header = Some(header);
+        Ok(Some(header))
+    }
+}
+
+fn fill_own(overlay: &crate::store::transaction::Overlay, found: &Found, item: &mut Item) -> bool {
+    let FoundAt::Own(own) = found.place else { return false };
+    item.key.clear();
+    item.key.extend_from_slice(overlay.key(own));
+    item.header = Some(found.header);
+    overlay.read(own, &mut item.tag, &mut item.value)
+}
+
+impl Store {
+    /// Looks at the open transaction of this thread.
+    fn own_overlay<R>(
+        &self,
+        look: impl FnOnce(&crate::store::transaction::Overlay) -> R,
+    ) -> Option<R> {
+        let mutex = &self.0.process().session;
+        if !mutex.is_owned_by_current_thread() {
+            return None;
+        }
+        let guard = mutex.try_lock()?;
+        let session = guard.try_borrow().ok()?;
+        session.overlay.as_ref().map(look)
+    }
+
+    fn added_item(&self, position: usize, item: &mut Item) -> Result<bool> {
+        Ok(self
+            .own_overlay(|overlay| {
+                overlay.added().nth(position).is_some_and(|(_, found)| fill_own(overlay, &found, item))
+            })
+            .unwrap_or(false))
+    }
+}
+
+/// Where a writer's walk over the pages is; it may be kept over several holds of the lock.
+#[derive(Default)]
+pub(crate) struct PageCursor {
+    last: Option<(u32, u64)>,
+    row: u64,
+    is_done: bool,
+}
+
+/// A page as a writer sees it.
+pub(crate) struct PageView {
+    pub(crate) number: u32,
+    pub(crate) min_expiry_ms: u64,
+    pub(crate) tag_filter: u64,
+    /// The entries in use, oldest first.
+    pub(crate) entries: Vec<EntryView>,
+}
+
+impl Writer<'_> {
+    /// The next page of the list.
+    pub(crate) fn page(&self, cursor: &mut PageCursor) -> Result<Option<PageView>> {
+        self.page_where(cursor, |_| true)
+    }
+
+    /// The next page of the list for which `wanted` holds.
+    pub(crate) fn page_where(
+        &self,
+        cursor: &mut PageCursor,
+        wanted: impl Fn(&Snapshot) -> bool,
+    ) -> Result<Option<PageView>> {
+        let table = &self.shared.table;
+        while let Some(snapshot) = self.next_page(cursor) {
+            cursor.last = Some((snapshot.number, snapshot.life));
+            cursor.row = snapshot.first_row + 1;
+            cursor.is_done = snapshot.next == 0;
+            if !wanted(&snapshot) {
+                continue;
+            }
+            let first = snapshot.number * PAGE_ENTRIES as u32;
+            let entries = bits(snapshot.bitmap)
+                .filter_map(|index| pages::view(table, first + index))
+                .filter(|view| !view.slot.is_empty())
+                .collect();
+            return Ok(Some(PageView {
+                number: snapshot.number,
+                min_expiry_ms: snapshot.min_expiry_ms,
+                tag_filter: snapshot.tag_filter,
+                entries,
+            }));
+        }
+        Ok(None)
+    }
+
+    fn next_page(&self, cursor: &PageCursor) -> Option<Snapshot> {
+        let table = &self.shared.table;
+        if cursor.is_done {
+            return None;
+        }
+        let Some((number, life)) = cursor.last else {
+            return pages::snapshot(table, self.state.first_page.checked_sub(1)?);
+        };
+        if let Some(last) = pages::snapshot(table, number)
+            && last.life == life
+        {
+            return pages::snapshot(table, last.next.checked_sub(1)?);
+        }
+        // That page has left the list: go on with the first that begins later, and with the one
+        // before it, which may hold what was merged.
+        let mut at = self.state.first_page;
+        let mut before = None;
+        for _ in 0..=self.state.pages {
+            let Some(page) = at.checked_sub(1).and_then(|at| pages::snapshot(table, at)) else {
+                break;
+            };
+            if page.first_row >= cursor.row {
+                return before.or(Some(page));
+            }
+            at = page.next;
+            before = Some(page);
+        }
+        before
+    }
+
+    /// The entry at a random place among all entries; `None` if there is none just there.
+    pub(crate) fn random_entry(&self, seed: u64) -> Option<EntryView> {
+        let number = seed % (self.state.pages.max(1) * PAGE_ENTRIES);
+        let table = &self.shared.table;
+        let page = pages::snapshot(table, (number / PAGE_ENTRIES) as u32)?;
+        let is_used = page.bitmap >> (number % PAGE_ENTRIES) & 1 != 0;
+        pages::view(table, number as u32).filter(|view| is_used && !view.slot.is_empty())
+    }
+
+    /// The found record of an entry; `None` if the transaction of this thread has changed it, or
+    /// if it is damaged.
+    pub(crate) fn found(&self, view: &EntryView) -> Result<Option<Found>> {
+        let at = view.slot.location();
+        if let Some(overlay) = &self.session.overlay
+            && overlay.replaces(at).is_some()
+        {
+            return Ok(None);
+        }
+        let header = self.header(at)?;
+        Ok(header.map(|header| Found { place: FoundAt::Log(at), entry: view.number, header }))
+    }
+
+    /// The encoded key of a found record; false if it is damaged.
+    pub(crate) fn key_of(&self, found: &Found, key: &mut Vec<u8>) -> Result<bool> {
+        key.clear();
+        match found.place {
+            FoundAt::Own(own) => {
+                if let Some(overlay) = &self.session.overlay {
+                    key.extend_from_slice(overlay.key(own));
+                }
+                Ok(true)
+            }
+            FoundAt::Log(at) => {
+                let mut body = Vec::new();
+                let Some(words) = self.words(at)? else { return Ok(false) };
+                let store_id = self.shared.identity.store_id;
+                let Some(header) = reader::body(words, store_id, at, &mut body) else {
+                    return Ok(false);
+                };
+                key.extend_from_slice(key_in(&header, &body));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Removes the key of an entry; outside transactions also one whose record is damaged.
+    pub(crate) fn remove_entry(&mut self, view: &EntryView, flags: u8) -> Result<()> {
+        if self.session.overlay.is_none() {
+            return self.remove_at(view.slot.location(), view.number, flags);
+        }
+        let mut key = Vec::new();
+        if let Some(found) = self.found(view)?
+            && self.key_of(&found, &mut key)?
+        {
+            self.remove(&key, &found, flags)?;
+        }
+        Ok(())
+    }
+
+    /// The keys that the transaction of this thread has put.
+    pub(crate) fn own(&self) -> Vec<(Vec<u8>, Found)> {
+        let overlay = self.session.overlay.as_ref();
+        overlay.map_or_else(Vec::new, |it| it.all().map(|(key, at)| (key.to_vec(), at)).collect())
+    }
+
+    /// The first row id of a page: where merged pages begin.
+    pub(crate) fn first_row(&self, page: u32) -> Option<u64> {
+        Some(self.shared.table.page(page)?[FIRST_ROW].load(Ordering::Relaxed))
+    }
+
+    /// The slot of an entry, as it is now.
+    pub(crate) fn slot_of(&self, entry: u32) -> Option<Slot> {
+        pages::view(&self.shared.table, entry).map(|view| view.slot)
+    }
+}

@@ -1,0 +1,287 @@
+//! Holding the lock: what one process knows as a writer, and the guard that every write goes
+//! through.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::location::{Location, Segment};
+use crate::format::state::{Applied, State};
+use crate::store::lock::{self, Kernel, Owner};
+use crate::store::transaction::Overlay;
+use crate::store::{Shared, Store};
+use crate::sys::file::Dir;
+use crate::sys::liveness::{self, Claim, DeathProof};
+use crate::sys::raw::{futex_wait, futex_wake};
+use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// What a process holds of a store for writing. After a fork the child begins with a new one.
+pub(crate) struct Process {
+    /// One thread of the process writes at a time; the same thread may come again.
+    pub(crate) session: ReentrantMutex<RefCell<Session>>,
+    /// Up to where the log is known to be on disk from syncs of this process; 0 for nowhere.
+    pub(crate) synced: AtomicU64,
+}
+
+impl Process {
+    pub(crate) fn new() -> Process {
+        Process {
+            session: ReentrantMutex::new(RefCell::new(Session::default())),
+            synced: AtomicU64::new(0),
+        }
+    }
+}
+
+/// A writer's memory from one write to the next.
+#[derive(Default)]
+pub(crate) struct Session {
+    claim: Option<Claim>,
+    owner: Option<Owner>,
+    pub(crate) known: Option<Known>,
+    pub(crate) overlay: Option<Overlay>,
+    /// The records of a transaction are being appended: nothing is committed until its end.
+    pub(crate) is_gathering: bool,
+    /// Up to which byte the pages of which segment are ready to be written.
+    pub(crate) populated: Option<(Segment, usize)>,
+    /// This process has marked the store as changed since it was opened.
+    pub(crate) has_begun: bool,
+    /// A sealed segment waits to be synced when the lock is free again.
+    pub(crate) sync_due: bool,
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// The state as this process last saw or made it.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) applied: Applied,
+    pub(crate) tail: Location,
+    pub(crate) state: State,
+}
+
+/// The operating system, for the lock of one store.
+struct System<'a>(&'a Dir);
+
+impl Kernel for System<'_> {
+    type Proof = DeathProof;
+
+    fn sleep(&self, word: &AtomicU32, expected: u32, timeout: Duration) -> bool {
+        // An error is treated like a sleep that ended: the caller looks at the word again.
+        futex_wait(word, expected, timeout).unwrap_or(true)
+    }
+
+    fn wake(&self, word: &AtomicU32) {
+        futex_wake(word, 1);
+    }
+
+    fn prove_dead(&self, slot: u16) -> Option<DeathProof> {
+        liveness::prove_dead(self.0, slot).ok().flatten()
+    }
+}
+
+/// The lock of a store, held by this thread. All writing goes through it.
+pub(crate) struct Writer<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) session: &'a mut Session,
+    pub(crate) applied: Applied,
+    /// Where the next record goes. Records between the shared `tail` and this are not committed.
+    pub(crate) tail: Location,
+    pub(crate) state: State,
+}
+
+impl Store {
+    /// Takes the lock, finishes what a killed owner left, and runs `work`.
+    ///
+    /// Within a transaction of this thread the lock is held already, and `work` joins it.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout`, naming the process that holds the lock; `ReadOnly`; what recovery meets; what
+    /// `work` gives.
+    pub(crate) fn write<R>(
+        &self,
+        timeout: Duration,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
+    ) -> Result<R> {
+        self.0.locked(timeout, |writer| writer.enter(), work)
+    }
+
+    /// As `write`, where the log and the table are to be made anew and not believed.
+    pub(crate) fn write_unrecovered<R>(
+        &self,
+        timeout: Duration,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
+    ) -> Result<R> {
+        self.0.locked(timeout, |_| Ok(()), work)
+    }
+
+    /// Whether this thread is inside a transaction on this store.
+    #[inline]
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        let mutex = &self.0.process().session;
+        mutex.is_owned_by_current_thread()
+            && mutex
+                .try_lock()
+                .is_some_and(|cell| cell.try_borrow().is_ok_and(|it| it.overlay.is_some()))
+    }
+}
+
+impl Shared {
+    fn locked<R>(
+        &self,
+        timeout: Duration,
+        enter: impl FnOnce(&mut Writer<'_>) -> Result<()>,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
+    ) -> Result<R> {
+        if self.read_only {
+            return Err(Error::new(
+                ErrorKind::ReadOnly,
+                "cannot write: the store was opened read-only; open it without read_only(true), \
+                 with write access to its directory",
+            )
+            .at(self.dir.path()));
+        }
+        let guard = self.own_thread(timeout)?;
+        let mut session = guard.try_borrow_mut().map_err(|_| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "a write was begun from inside another write of the same thread; use transact() \
+                 to join several operations",
+            )
+        })?;
+        let is_inner = session.overlay.is_some();
+        if !is_inner {
+            self.acquire(&mut session, timeout)?;
+        }
+        let mut held = Held { shared: self, session: &mut session, is_inner };
+        let result = held.run(enter, work);
+        drop(held);
+        if std::mem::take(&mut session.sync_due) && !is_inner {
+            drop(session);
+            drop(guard);
+            self.sync_sealed();
+        }
+        result
+    }
+
+    /// Keeps the other threads of this process out.
+    pub(crate) fn own_thread(
+        &self,
+        timeout: Duration,
+    ) -> Result<ReentrantMutexGuard<'_, RefCell<Session>>> {
+        let mutex = &self.process().session;
+        let guard = mutex.try_lock().or_else(|| mutex.try_lock_for(timeout));
+        guard.ok_or_else(|| self.timed_out(timeout, std::process::id(), "another thread"))
+    }
+
+    /// Takes the lock between processes.
+    fn acquire(&self, session: &mut Session, timeout: Duration) -> Result<()> {
+        let word = self.head.lock_word().ok_or_else(|| {
+            Error::new(ErrorKind::Io, "the head of the store is not mapped").at(self.dir.path())
+        })?;
+        let owner = self.owner(session)?;
+        lock::acquire(&System(&self.dir), word, owner, timeout).map_err(|lock::TimedOut { slot }| {
+            let process = liveness::owner_pid(&self.dir, slot).unwrap_or(0);
+            self.timed_out(timeout, process, "a write or transaction")
+        })
+    }
+
+    fn release(&self) {
+        if let Some(word) = self.head.lock_word() {
+            lock::release(&System(&self.dir), word);
+        }
+    }
+
+    /// The identity of this process in this store, claimed at the first write.
+    pub(crate) fn owner(&self, session: &mut Session) -> Result<Owner> {
+        if let Some(owner) = session.owner {
+            return Ok(owner);
+        }
+        let claim = liveness::claim(&self.dir)
+            .map_err(|source| self.failed("claim a slot in", "procs", source))?;
+        let owner = Owner::new(claim.slot(), claim.incarnation());
+        session.claim = Some(claim);
+        session.owner = Some(owner);
+        Ok(owner)
+    }
+
+    fn timed_out(&self, timeout: Duration, process: u32, who: &str) -> Error {
+        Error::new(
+            ErrorKind::Timeout,
+            format!(
+                "the writer lock was not free within {} ms: {who} of process {process} holds it; \
+                 try again, or allow a longer timeout",
+                timeout.as_millis()
+            ),
+        )
+        .at(self.dir.path())
+    }
+}
+
+/// Gives the lock back whatever happens, unless a transaction goes on.
+struct Held<'a> {
+    shared: &'a Shared,
+    session: &'a mut Session,
+    is_inner: bool,
+}
+
+impl Held<'_> {
+    fn run<R>(
+        &mut self,
+        enter: impl FnOnce(&mut Writer<'_>) -> Result<()>,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let shared = self.shared;
+        let applied = shared.head.applied();
+        let tail = shared.head.tail();
+        // Taken out: after a panic or an error on the way nothing is taken for known.
+        let known = self.session.known.take();
+        let state = match known {
+            Some(known) if known.applied == applied => known.state,
+            _ => shared.head.state().1,
+        };
+        let mut writer = Writer { shared, session: self.session, applied, tail, state };
+        enter(&mut writer)?;
+        let result = work(&mut writer);
+        let Writer { applied, tail, state, .. } = writer;
+        if tail == shared.head.tail() {
+            self.session.known = Some(Known { applied, tail, state });
+        }
+        result
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let goes_on = self.session.overlay.is_some();
+        if !goes_on || (!self.is_inner && std::thread::panicking()) {
+            self.session.overlay = None;
+            self.shared.release();
+        }
+    }
+}
+
+impl Session {
+    /// Who writes: the slot and its incarnation, once claimed.
+    pub(crate) fn identity(&self) -> (u16, u64) {
+        self.claim.as_ref().map_or((0, 0), |claim| (claim.slot(), claim.incarnation()))
+    }
+}
+
+impl Writer<'_> {
+    fn enter(&mut self) -> Result<()> {
+        if self.session.overlay.is_some() {
+            return Ok(());
+        }
+        self.recover()?;
+        if self.state.log_units == 0 {
+            self.begin_log()?;
+        }
+        let synced = Location::from_bits(self.shared.process().synced.load(Ordering::Acquire));
+        if !synced.is_none() && !self.state.synced.is_at_or_after(synced) {
+            self.state.synced = synced;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! Room in the log: segments that begin, end, and are used again.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::location::{Location, MAX_SEGMENT_UNITS, Segment};
+use crate::format::record::{HEADER_WORDS, Header, INDEX_SHARE_BYTES, Kind};
+use crate::format::segment::{DRAINED_WORD, HEADER_UNITS, MIN_SEGMENT_UNITS, SegmentHeader};
+use crate::format::settings::{PowerLoss, Settings};
+use crate::format::state::State;
+use crate::log::segments::MAX_SEGMENTS;
+use crate::store::apply::Record;
+use crate::store::{Shared, Writer};
+use crate::sys::file::punch;
+use crate::sys::sync::Ordering;
+
+/// Units that every segment keeps for the record that ends it, and one more.
+const SEAL_UNITS: u64 = HEADER_WORDS as u64 + 2 + 1;
+/// The share of a segment that puts leave to removals, relocations and jobs.
+const RESERVE_SHARE: u64 = 16;
+/// The smallest segment there can be, for caches with a very small limit: 8 KiB.
+const TINY_SEGMENT_UNITS: u64 = 8 * 1024 / 8;
+
+/// The size of the next segment: a sixteenth of what is live, between 64 KiB and 16 MiB, and not
+/// more than a thirty-second of the limit.
+pub(crate) fn segment_units(live_bytes: u64, settings: &Settings) -> u64 {
+    let wanted = (live_bytes / 16 / 8).max(1).next_power_of_two();
+    let limit = (settings.size_limit / 32 / 8).max(1);
+    let most = (1 << limit.ilog2()).clamp(TINY_SEGMENT_UNITS, MAX_SEGMENT_UNITS);
+    wanted.clamp(MIN_SEGMENT_UNITS.min(most), most)
+}
+
+/// The most value bytes that may lie in the log under these settings; more go to a file.
+pub(crate) fn inline_limit(settings: &Settings) -> u64 {
+    let limit = (settings.size_limit / 32 / 8).max(1);
+    let most = (1 << limit.ilog2()).clamp(TINY_SEGMENT_UNITS, MAX_SEGMENT_UNITS);
+    settings.value_file_threshold.min(most * 8 / 4)
+}
+
+/// Bytes on disk that this state stands for once compaction has caught up: live records and half
+/// as much dead, two segments, the table, and value files.
+pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> u64 {
+    let segment = 8 * segment_units(state.live_bytes, settings);
+    let table = shared.table.allocated_bytes(
+        state.geometry.buckets(),
+        state.overflows,
+        state.pages.max(1),
+    );
+    state.live_bytes + state.live_bytes / 2 + 2 * segment + table + state.file_bytes
+}
+
+/// Bytes by which a state exceeds what the size limit allows; the limit holds give or take one
+/// segment.
+pub(crate) fn excess(shared: &Shared, state: &State, settings: &Settings) -> u64 {
+    let segment = 8 * segment_units(state.live_bytes, settings);
+    footprint(shared, state, settings).saturating_sub(settings.size_limit.saturating_add(segment))
+}
+
+/// Bytes by which the keys of a state are accounted: records, table share and value files.
+pub(crate) fn volume(state: &State) -> u64 {
+    state.volume() + state.len * INDEX_SHARE_BYTES
+}
+
+impl Writer<'_> {
+    /// Makes room for a put and whatever jobs it needs first.
+    pub(crate) fn room_for_put(&mut self, units: u64) -> Result<()> {
+        let size = self.active_units()?;
+        self.room(units, size / RESERVE_SHARE)
+    }
+
+    /// Makes room for a removal, a relocation or a job: these may use the reserve.
+    pub(crate) fn room_for_job(&mut self, units: u64) -> Result<()> {
+        self.room(units, 0)
+    }
+
+    fn active_units(&self) -> Result<u64> {
+        Ok(self.words(self.tail)?.map_or(0, <[_]>::len) as u64)
+    }
+
+    /// Whether a record of `units` fits into the active segment.
+    pub(crate) fn fits(&self, units: u64, reserve: u64) -> Result<bool> {
+        Ok(self.tail.unit() + units + reserve + SEAL_UNITS <= self.active_units()?)
+    }
+
+    fn room(&mut self, units: u64, reserve: u64) -> Result<()> {
+        if self.fits(units, reserve)? {
+            return Ok(());
+        }
+        if 2 * (units + reserve.min(RESERVE_SHARE) + SEAL_UNITS + HEADER_UNITS) > MAX_SEGMENT_UNITS {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("a record of {} bytes is larger than the log can hold", 8 * units),
+            ));
+        }
+        self.roll(units)
+    }
+
+    /// Ends the active segment and begins the next, large enough for a record of `units`.
+    fn roll(&mut self, units: u64) -> Result<()> {
+        let active = self.tail.segment();
+        let settings = self.shared.head.settings();
+        let least = (2 * (units + SEAL_UNITS + HEADER_UNITS)).next_power_of_two();
+        let size = segment_units(self.state.live_bytes, &settings).max(least);
+        let next = active.next();
+        let recycled = self.begin_segment(next, size, &settings)?;
+        let header = Header::job(Kind::Seal, 2);
+        let bytes: Vec<u8> = [size, recycled].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let at = self.append(&header, &[&bytes])?;
+        self.tail = Location::new(next, HEADER_UNITS);
+        let record = Record::job(at, header, [size, recycled, 0]);
+        if !self.session.is_gathering {
+            self.shared.head.set_tail(self.tail);
+            self.apply(&record)?;
+        } else {
+            // Part of the transaction that is being written: it counts with its commit.
+            let mut state = self.state;
+            self.apply_to(&mut state, &record)?;
+            self.state = state;
+        }
+        if settings.power_loss == PowerLoss::Recover {
+            self.shared.start_writeback(active);
+            self.session.sync_due = true;
+        }
+        Ok(())
+    }
+
+    /// Makes the file of segment `next`; comes back with the units of the old file that it was
+    /// made from, or 0.
+    fn begin_segment(&mut self, next: Segment, size: u64, settings: &Settings) -> Result<u64> {
+        let (shared, state) = (self.shared, self.state);
+        if next.since(state.oldest) >= MAX_SEGMENTS {
+            return Err(Error::new(
+                ErrorKind::Full,
+                "the log has reached its largest size: remove keys, or call compact()",
+            )
+            .at(shared.dir.path()));
+        }
+        let mut recycled = 0;
+        if state.oldest != state.first {
+            let units = self.spare_units(state.oldest)?;
+            if units.is_some_and(|units| units == size) && self.is_reusable(state.oldest, settings)?
+            {
+                let is_gone = |segment| shared.is_gone(segment);
+                let done = shared.log.recycle(state.oldest, next, is_gone).map_err(|source| {
+                    shared.failed("use again the segment", &state.oldest.file_name(), source)
+                })?;
+                recycled = if done { size } else { 0 };
+            }
+        }
+        if recycled == 0 {
+            self.write_segment_header(next, size)?;
+        } else {
+            self.store_segment_header(next, size);
+        }
+        Ok(recycled)
+    }
+
+    /// Makes a new file for a segment, with its header.
+    pub(crate) fn write_segment_header(&mut self, segment: Segment, units: u64) -> Result<()> {
+        let shared = self.shared;
+        shared
+            .log
+            .create(segment, units, |other| shared.is_gone(other) && other != segment)
+            .map_err(|source| shared.failed("make the segment", &segment.file_name(), source))?;
+        self.store_segment_header(segment, units);
+        Ok(())
+    }
+
+    fn store_segment_header(&self, segment: Segment, units: u64) {
+        let header = SegmentHeader {
+            segment,
+            units,
+            first: self.state.first,
+            oldest: self.state.oldest,
+            synced: self.state.synced,
+        };
+        let words = self.shared.log.words(segment).unwrap_or_default();
+        let encoded = header.encode(self.shared.identity.store_id);
+        for (word, value) in words.iter().zip(encoded.into_iter().chain([0])) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Units of a drained segment's file, if it is there.
+    pub(crate) fn spare_units(&self, segment: Segment) -> Result<Option<u64>> {
+        Ok(self.shared.segment(segment)?.map(|words| words.len() as u64))
+    }
+
+    /// Whether the log up to where the segment was drained is on disk: only then may its records
+    /// be overwritten.
+    pub(crate) fn is_reusable(&self, segment: Segment, settings: &Settings) -> Result<bool> {
+        if settings.power_loss == PowerLoss::Clear {
+            return Ok(true);
+        }
+        let Some(words) = self.shared.segment(segment)? else { return Ok(true) };
+        let mark = words.get(DRAINED_WORD).map_or(0, |word| word.load(Ordering::Acquire));
+        Ok(self.state.synced.is_at_or_after(Location::from_bits(mark)))
+    }
+
+    /// Prepares the pages that a record will be written to.
+    #[inline]
+    pub(crate) fn make_ready(&mut self, at: Location, units: u64) {
+        let segment = at.segment();
+        let end = 8 * (at.unit() + units + 1) as usize;
+        match self.session.populated {
+            Some((ready, to)) if ready == segment && end <= to => {}
+            Some((ready, to)) if ready == segment => {
+                let to = self.shared.log.populate(segment, to, end);
+                self.session.populated = Some((segment, to));
+            }
+            _ => {
+                let from = 8 * at.unit() as usize;
+                let to = self.shared.log.populate(segment, from, end);
+                self.session.populated = Some((segment, to));
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Gives the blocks of a segment back and deletes it.
+    pub(crate) fn discard_segment(&self, segment: Segment) {
+        self.discard_file(&segment.file_name());
+    }
+
+    /// Gives the blocks of a file back, also where it is still mapped, and deletes it.
+    pub(crate) fn discard_file(&self, name: &str) {
+        if let Ok(file) = self.dir.file(name, true) {
+            // A file that cannot be punched gives its space back when the last map of it goes.
+            let _ = punch(&file);
+        }
+        let _ = self.dir.unlink(name);
+    }
+}

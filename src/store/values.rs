@@ -1,0 +1,235 @@
+//! Large values, each in a file of its own.
+//!
+//! ```text
+//! values/t.<slot>.<incarnation>.<n>    being written by the process in that slot
+//! values/<2 hex>/<14 hex>              named by a record, or left by a killed writer
+//! ```
+//!
+//! A file is written under a name that says whose it is, without the lock; under the lock it gets
+//! its own name, and then the record that names it is appended. It goes when its record has been
+//! replaced. What a killed writer left is swept by `check` and `compact`.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::record::FileRef;
+use crate::store::scan::PageCursor;
+use crate::store::{Shared, Store, Writer};
+use crate::sys::file::Dir;
+use crate::sys::liveness;
+use crate::sys::raw::random_u64;
+use crate::sys::sync::Ordering;
+
+const VALUES: &str = "values";
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Numbers the files that this process writes.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A value that was written to a file and waits to be named by a record. Dropped before that, the
+/// file is deleted.
+pub(crate) struct Staged {
+    dir: Arc<Dir>,
+    /// The name that the file has now.
+    name: String,
+    file: FileRef,
+    is_kept: bool,
+}
+
+impl Staged {
+    pub(crate) fn reference(&self) -> FileRef {
+        self.file
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.file.len
+    }
+
+    /// Gives the file its own name.
+    pub(crate) fn publish(&mut self) -> Result<()> {
+        let name = self.file.name();
+        let failed = |source| Error::io("store the value file", &self.dir.join(&name), source);
+        if let Some((parent, _)) = name.rsplit_once('/') {
+            self.dir.make_dir(parent).map_err(failed)?;
+        }
+        self.dir.rename(&self.name, &name).map_err(failed)?;
+        self.name = name;
+        Ok(())
+    }
+
+    /// The record that names the file is committed.
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What cannot be deleted now is swept later.
+            let _ = self.dir.unlink(&self.name);
+        }
+    }
+}
+
+impl Store {
+    /// Writes all that `reader` gives to a file beside the store, holding one chunk in memory.
+    pub(crate) fn stage(&self, reader: &mut dyn Read, timeout: Duration) -> Result<Staged> {
+        let (mut staged, mut file) = self.0.begin_value_file(timeout)?;
+        let path = self.0.dir.join(&staged.name);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let len = match reader.read(&mut chunk) {
+                Ok(0) => return Ok(staged),
+                Ok(len) => len,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(Error::io("read the value that is to be stored in", &path, error));
+                }
+            };
+            file.write_all(&chunk[..len])
+                .map_err(|error| Error::io("write the value file", &path, error))?;
+            staged.file.len += len as u64;
+        }
+    }
+
+    /// Writes `bytes` to a file beside the store.
+    pub(crate) fn stage_bytes(&self, bytes: &[u8], timeout: Duration) -> Result<Staged> {
+        self.stage(&mut &bytes[..], timeout)
+    }
+
+    /// Opens a value file; `None` if it is gone or not whole.
+    pub(crate) fn open_value_file(&self, file: FileRef) -> Result<Option<File>> {
+        self.0.open_value_file(file)
+    }
+}
+
+impl Shared {
+    fn begin_value_file(&self, timeout: Duration) -> Result<(Staged, File)> {
+        if self.read_only {
+            return Err(Error::new(
+                ErrorKind::ReadOnly,
+                "cannot write a value: the store was opened read-only",
+            )
+            .at(self.dir.path()));
+        }
+        let (slot, incarnation) = {
+            let guard = self.own_thread(timeout)?;
+            let mut session = guard.try_borrow_mut().map_err(|_| {
+                Error::new(ErrorKind::Unsupported, "a value is written from inside another write")
+            })?;
+            self.owner(&mut session)?;
+            session.identity()
+        };
+        let failed = |source| self.failed("write a value below", VALUES, source);
+        self.dir.make_dir(VALUES).map_err(failed)?;
+        let count = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{VALUES}/t.{slot:x}.{incarnation:x}.{count:x}");
+        let number = random_u64().map_err(failed)?;
+        let file = self.dir.create_file(&name).map_err(failed)?;
+        let dir = Arc::clone(&self.dir);
+        Ok((Staged { dir, name, file: FileRef { number, len: 0 }, is_kept: false }, file))
+    }
+
+    pub(crate) fn open_value_file(&self, file: FileRef) -> Result<Option<File>> {
+        let name = file.name();
+        match self.dir.file(&name, false) {
+            Ok(opened) => {
+                let metadata =
+                    opened.metadata().map_err(|source| self.failed("read", &name, source))?;
+                Ok((metadata.len() == file.len).then_some(opened))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("open the value file", &name, error)),
+        }
+    }
+
+    /// Deletes a value file that no record names any more.
+    pub(crate) fn delete_value_file(&self, file: FileRef) {
+        // Gone already when this is done again after a kill.
+        let _ = self.dir.unlink(&file.name());
+    }
+
+    /// Deletes the files of all values. Files that are still being written stay.
+    pub(crate) fn delete_all_value_files(&self) -> Result<()> {
+        for name in self.value_files()? {
+            let _ = self.dir.unlink(&name);
+        }
+        Ok(())
+    }
+
+    /// The names of all value files that have their own name.
+    pub(crate) fn value_files(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for sub in self.list(VALUES)?.into_iter().filter(|name| is_hex(name, 2)) {
+            let path = format!("{VALUES}/{sub}");
+            let files = self.list(&path)?.into_iter().filter(|name| is_hex(name, 14));
+            names.extend(files.map(|name| format!("{path}/{name}")));
+        }
+        Ok(names)
+    }
+
+    fn list(&self, sub: &str) -> Result<Vec<String>> {
+        match self.dir.list(sub) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(|source| self.failed("list", sub, source)),
+        }
+    }
+
+    /// Deletes the files that dead processes were writing.
+    fn sweep_unfinished(&self) -> Result<()> {
+        for name in self.list(VALUES)? {
+            let mut parts = name.split('.');
+            let (Some("t"), Some(slot)) = (parts.next(), parts.next()) else { continue };
+            let Ok(slot) = u16::from_str_radix(slot, 16) else { continue };
+            if matches!(liveness::prove_dead(&self.dir, slot), Ok(Some(_))) {
+                let _ = self.dir.unlink(&format!("{VALUES}/{name}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_hex(name: &str, len: usize) -> bool {
+    name.len() == len && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl Store {
+    /// Deletes the files that nothing names: what killed writers left.
+    pub(crate) fn sweep(&self, timeout: Duration) -> Result<()> {
+        self.0.sweep_unfinished()?;
+        if self.0.value_files()?.is_empty() {
+            return Ok(());
+        }
+        self.write(timeout, |writer| writer.sweep())
+    }
+}
+
+impl Writer<'_> {
+    /// Deletes the value files that no record names.
+    pub(crate) fn sweep(&mut self) -> Result<()> {
+        let mut named = HashSet::new();
+        let mut cursor = PageCursor::default();
+        while let Some(page) = self.page(&mut cursor)? {
+            for view in page.entries {
+                let at = view.slot.location();
+                if let Some(header) = self.header(at)?
+                    && let Some(file) = self.file_of(at, &header)?
+                {
+                    named.insert(file.name());
+                }
+            }
+        }
+        for name in self.shared.value_files()? {
+            if !named.contains(&name) {
+                let _ = self.shared.dir.unlink(&name);
+            }
+        }
+        Ok(())
+    }
+}

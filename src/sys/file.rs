@@ -1,0 +1,485 @@
+//! Directories and files, opened by name beneath a directory that is held open.
+//!
+//! A [`Dir`] is one descriptor. All names are relative to it, of one to three parts
+//! (`values/ab/0123`), and no part may be a symbolic link, `.` or `..`: whoever can write into the
+//! directory cannot lead the cache out of it. Renaming the directory while it is open does no harm.
+//!
+//! Nothing here is unsafe and nothing knows what a file is for. The functions at the end work on an
+//! open file: space, length, durability.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    Access, AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags,
+};
+use rustix::io::{Errno, retry_on_intr};
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+const NEVER_FOLLOW: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW);
+
+/// A directory, held open.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    descriptor: OwnedFd,
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens a directory that exists.
+    pub(crate) fn open(path: &Path) -> io::Result<Dir> {
+        let path = std::path::absolute(path)?;
+        let flags = DIRECTORY | OFlags::CLOEXEC;
+        let descriptor = retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty()))?;
+        Ok(Dir { descriptor, path })
+    }
+
+    /// Opens a directory, and makes it and what is missing above it first, for its owner alone.
+    pub(crate) fn create(path: &Path) -> io::Result<Dir> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        Dir::open(path)
+    }
+
+    /// The absolute path that it was opened by, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of a name in it, for messages.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Device and inode.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+        let facts = rustix::fs::fstat(&self.descriptor)?;
+        Ok((facts.st_dev, facts.st_ino))
+    }
+
+    /// The permission bits.
+    pub(crate) fn mode(&self) -> io::Result<u32> {
+        Ok(rustix::fs::fstat(&self.descriptor)?.st_mode & 0o7777)
+    }
+
+    /// The number by which the kernel names the kind of file system.
+    pub(crate) fn file_system(&self) -> io::Result<u32> {
+        let number = rustix::fs::fstatfs(&self.descriptor)?.f_type;
+        // Kept in a signed word, whose upper half may be copies of the sign.
+        Ok(number as u32)
+    }
+
+    /// Whether files can be made in it: by its permissions, and because the file system is not
+    /// mounted read-only.
+    pub(crate) fn is_writable(&self) -> bool {
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        let ask = |flags| rustix::fs::accessat(&self.descriptor, ".", wanted, flags);
+        let allowed = match ask(AtFlags::EACCESS) {
+            // A kernel before 5.8 cannot answer for the effective user.
+            Err(Errno::NOSYS | Errno::INVAL) => ask(AtFlags::empty()),
+            answer => answer,
+        };
+        let mounted = rustix::fs::fstatvfs(&self.descriptor);
+        allowed.is_ok()
+            && mounted.is_ok_and(|facts| !facts.f_flag.contains(StatVfsMountFlags::RDONLY))
+    }
+
+    /// Opens a regular file that exists.
+    pub(crate) fn file(&self, name: &str, write: bool) -> io::Result<File> {
+        let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+        // Opening a pipe would wait for its other end, and a terminal would become ours.
+        let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = self.open_beneath(name, flags, Mode::empty())?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+        if kind != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file.into())
+    }
+
+    /// Makes a file that must not exist, for its owner alone, and opens it.
+    pub(crate) fn create_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(self.open_beneath(name, flags, mode)?.into())
+    }
+
+    /// Makes a directory for its owner alone; one that is there already will do.
+    pub(crate) fn make_dir(&self, name: &str) -> io::Result<()> {
+        let (parent, last) = self.parent(name)?;
+        match rustix::fs::mkdirat(parent.as_fd(), last, Mode::RWXU) {
+            Err(Errno::EXIST) => drop(self.open_beneath(name, DIRECTORY, Mode::empty())?),
+            done => done?,
+        }
+        Ok(())
+    }
+
+    /// Renames a file, in place of what had the new name.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (old_parent, old) = self.parent(from)?;
+        let (new_parent, new) = self.parent(to)?;
+        Ok(rustix::fs::renameat(old_parent.as_fd(), old, new_parent.as_fd(), new)?)
+    }
+
+    /// Gives a file a second name; `AlreadyExists` where that name is taken.
+    pub(crate) fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let (old_parent, old) = self.parent(from)?;
+        let (new_parent, new) = self.parent(to)?;
+        let flags = AtFlags::empty();
+        Ok(rustix::fs::linkat(old_parent.as_fd(), old, new_parent.as_fd(), new, flags)?)
+    }
+
+    /// Removes a file.
+    pub(crate) fn unlink(&self, name: &str) -> io::Result<()> {
+        let (parent, last) = self.parent(name)?;
+        Ok(rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::empty())?)
+    }
+
+    /// Removes an empty directory.
+    pub(crate) fn remove_dir(&self, name: &str) -> io::Result<()> {
+        let (parent, last) = self.parent(name)?;
+        Ok(rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Whether the name is taken, by whatever it is.
+    pub(crate) fn exists(&self, name: &str) -> io::Result<bool> {
+        let found = self.parent(name).and_then(|(parent, last)| {
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            Ok(rustix::fs::statat(parent.as_fd(), last, flags)?)
+        });
+        match found {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the names in it durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        sync_names(self.descriptor.as_fd())
+    }
+
+    /// Makes the names in the directory `name` durable.
+    pub(crate) fn sync_sub(&self, name: &str) -> io::Result<()> {
+        sync_names(self.open_beneath(name, DIRECTORY, Mode::empty())?.as_fd())
+    }
+
+    /// The names in the directory `sub`, or in this one if that is empty; sorted. Names that are
+    /// not UTF-8 are none of ours, and left out.
+    pub(crate) fn list(&self, sub: &str) -> io::Result<Vec<String>> {
+        let entries = if sub.is_empty() {
+            rustix::fs::Dir::read_from(&self.descriptor)?
+        } else {
+            rustix::fs::Dir::new(self.open_beneath(sub, DIRECTORY, Mode::empty())?)?
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            if let Ok(name) = entry?.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The directory that holds the last part of `name`, and that part.
+    fn parent<'a>(&self, name: &'a str) -> io::Result<(Parent<'_>, &'a str)> {
+        check_name(name)?;
+        let Some((above, last)) = name.rsplit_once('/') else {
+            return Ok((Parent::Held(self.descriptor.as_fd()), name));
+        };
+        let flags = DIRECTORY | OFlags::PATH;
+        Ok((Parent::Opened(self.open_beneath(above, flags, Mode::empty())?), last))
+    }
+
+    fn open_beneath(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        check_name(name)?;
+        let flags = flags | NEVER_FOLLOW;
+        let limits = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let opened =
+            retry_on_intr(|| rustix::fs::openat2(&self.descriptor, name, flags, mode, limits));
+        match opened {
+            // Not there before 5.6, forbidden in some containers, or confused by a mount elsewhere.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => self.open_stepwise(name, flags, mode),
+            done => Ok(done?),
+        }
+    }
+
+    /// The same, one part of the name after the other.
+    fn open_stepwise(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let step = DIRECTORY | OFlags::PATH | NEVER_FOLLOW;
+        let mut above: Option<OwnedFd> = None;
+        let mut rest = name;
+        while let Some((part, below)) = rest.split_once('/') {
+            let at = above.as_ref().map_or(self.descriptor.as_fd(), AsFd::as_fd);
+            let next = retry_on_intr(|| rustix::fs::openat(at, part, step, Mode::empty()))?;
+            above = Some(next);
+            rest = below;
+        }
+        let at = above.as_ref().map_or(self.descriptor.as_fd(), AsFd::as_fd);
+        Ok(retry_on_intr(|| rustix::fs::openat(at, rest, flags, mode))?)
+    }
+}
+
+enum Parent<'a> {
+    Held(BorrowedFd<'a>),
+    Opened(OwnedFd),
+}
+
+impl AsFd for Parent<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Parent::Held(descriptor) => *descriptor,
+            Parent::Opened(descriptor) => descriptor.as_fd(),
+        }
+    }
+}
+
+fn check_name(name: &str) -> io::Result<()> {
+    if name.split('/').any(|part| matches!(part, "" | "." | "..") || part.contains('\0')) {
+        let text = format!("{name:?} is no plain name inside a directory");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
+}
+
+fn sync_names(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    match retry_on_intr(|| rustix::fs::fsync(descriptor)) {
+        // File systems that keep names durable by themselves, or not at all, say so in this way.
+        Err(Errno::INVAL) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// Reserves space for a range, and makes the file longer where the range ends beyond it.
+///
+/// A full disk is an error here, and not later at a store into a map. Where the file system cannot
+/// reserve, zeros are written beyond the present end; holes before it stay holes.
+pub(crate) fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, offset, len),
+        done => Ok(done?),
+    }
+}
+
+fn write_zeros(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let end = offset.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut at = length(file)?;
+    while at < end {
+        let count = usize::try_from(end - at).unwrap_or(ZEROS.len()).min(ZEROS.len());
+        file.write_all_at(&ZEROS[..count], at)?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
+/// Gives back the space of a file, which keeps its length and reads as zeros then. Where the file
+/// system cannot do that, nothing happens.
+pub(crate) fn punch(file: &File) -> io::Result<()> {
+    let len = length(file)?;
+    if len == 0 {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match retry_on_intr(|| rustix::fs::fallocate(file, flags, 0, len)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// The bytes that the file takes on the disk.
+pub(crate) fn on_disk(file: &File) -> io::Result<u64> {
+    const BLOCK_BYTES: u64 = 512;
+    Ok(file.metadata()?.blocks().saturating_mul(BLOCK_BYTES))
+}
+
+/// The length in bytes.
+pub(crate) fn length(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.len())
+}
+
+/// Makes the bytes of the file durable, and what is needed to find them.
+pub(crate) fn data_sync(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::sys::testing::Mounted;
+
+    fn fresh() -> (tempfile::TempDir, Dir) {
+        let place = tempfile::tempdir().unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        (place, dir)
+    }
+
+    fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> io::ErrorKind {
+        result.unwrap_err().kind()
+    }
+
+    #[test]
+    fn what_is_created_belongs_to_the_owner_alone() {
+        let (place, _dir) = fresh();
+        let dir = Dir::create(&place.path().join("a/b")).unwrap();
+        assert_eq!(dir.mode().unwrap(), 0o700);
+        assert_eq!(Dir::open(&place.path().join("a")).unwrap().mode().unwrap(), 0o700);
+        Dir::create(dir.path()).unwrap();
+        dir.make_dir("sub").unwrap();
+        dir.make_dir("sub").unwrap();
+        let file = dir.create_file("sub/x").unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(kind(dir.create_file("sub/x")), io::ErrorKind::AlreadyExists);
+        assert_eq!(kind(dir.make_dir("sub/x")), io::ErrorKind::NotADirectory);
+        assert_eq!(dir.join("sub/x"), place.path().join("a/b/sub/x"));
+        assert!(dir.is_writable());
+    }
+
+    #[test]
+    fn identity_is_the_same_by_every_path_and_after_a_rename() {
+        let (place, dir) = fresh();
+        dir.make_dir("one").unwrap();
+        let sub = Dir::open(&place.path().join("one")).unwrap();
+        assert_ne!(dir.identity().unwrap(), sub.identity().unwrap());
+        dir.rename("one", "two").unwrap();
+        assert_eq!(
+            Dir::open(&place.path().join("two")).unwrap().identity().unwrap(),
+            sub.identity().unwrap()
+        );
+        sub.create_file("x").unwrap();
+        assert!(dir.exists("two/x").unwrap());
+        assert!(!dir.exists("one/x").unwrap());
+    }
+
+    #[test]
+    fn names_cannot_lead_out() {
+        let (_place, dir) = fresh();
+        for name in ["", "/", "/etc/passwd", "..", "../x", "a/../b", ".", "a//b", "a/", "a\0b"] {
+            assert_eq!(kind(dir.file(name, false)), io::ErrorKind::InvalidInput, "{name:?}");
+            assert_eq!(kind(dir.unlink(name)), io::ErrorKind::InvalidInput, "{name:?}");
+            assert_eq!(kind(dir.create_file(name)), io::ErrorKind::InvalidInput, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn symbolic_links_are_never_followed() {
+        let (place, dir) = fresh();
+        let (_outside, target) = fresh();
+        target.create_file("secret").unwrap();
+        symlink(target.path(), place.path().join("folder")).unwrap();
+        symlink(target.join("secret"), place.path().join("leaf")).unwrap();
+        assert!(dir.exists("leaf").unwrap());
+        for name in ["leaf", "folder/secret"] {
+            assert!(dir.file(name, true).is_err(), "{name}");
+            assert!(dir.open_stepwise(name, OFlags::RDONLY | NEVER_FOLLOW, Mode::empty()).is_err());
+        }
+        assert!(dir.create_file("folder/new").is_err());
+        assert!(dir.list("folder").is_err());
+        assert!(dir.make_dir("folder").is_err());
+        assert!(dir.sync_sub("folder").is_err());
+        assert!(dir.unlink("folder/secret").is_err());
+        assert!(dir.rename("leaf", "folder/leaf").is_err());
+        dir.unlink("leaf").unwrap();
+        assert_eq!(target.list("").unwrap(), ["secret"]);
+    }
+
+    #[test]
+    fn the_way_by_steps_opens_the_same_files() {
+        let (_place, dir) = fresh();
+        dir.make_dir("a").unwrap();
+        dir.make_dir("a/b").unwrap();
+        dir.create_file("a/b/c").unwrap().write_all_at(b"here", 0).unwrap();
+        let flags = OFlags::RDONLY | NEVER_FOLLOW;
+        let file: File = dir.open_stepwise("a/b/c", flags, Mode::empty()).unwrap().into();
+        assert_eq!(length(&file).unwrap(), 4);
+        assert!(dir.open_stepwise("a/x/c", flags, Mode::empty()).is_err());
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_and_nothing_waits() {
+        let (place, dir) = fresh();
+        dir.make_dir("folder").unwrap();
+        let made = std::process::Command::new("mkfifo").arg(place.path().join("pipe")).status();
+        if made.is_ok_and(|status| status.success()) {
+            assert_eq!(kind(dir.file("pipe", true)), io::ErrorKind::InvalidInput);
+            assert!(dir.file("pipe", false).is_err());
+        }
+        assert!(dir.file("folder", false).is_err());
+        assert!(dir.file("folder", true).is_err());
+        assert_eq!(kind(dir.file("absent", false)), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn names_are_linked_renamed_listed_and_removed() {
+        let (_place, dir) = fresh();
+        dir.make_dir("sub").unwrap();
+        dir.create_file("b").unwrap();
+        dir.create_file("a").unwrap();
+        dir.link("a", "sub/c").unwrap();
+        assert_eq!(kind(dir.link("b", "sub/c")), io::ErrorKind::AlreadyExists);
+        dir.rename("b", "sub/d").unwrap();
+        assert_eq!(dir.list("").unwrap(), ["a", "sub"]);
+        assert_eq!(dir.list("sub").unwrap(), ["c", "d"]);
+        assert_eq!(kind(dir.remove_dir("sub")), io::ErrorKind::DirectoryNotEmpty);
+        dir.unlink("sub/c").unwrap();
+        dir.unlink("sub/d").unwrap();
+        assert_eq!(kind(dir.unlink("sub/d")), io::ErrorKind::NotFound);
+        dir.sync_sub("sub").unwrap();
+        dir.remove_dir("sub").unwrap();
+        dir.sync().unwrap();
+        assert_eq!(kind(dir.list("sub")), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn space_is_reserved_given_back_and_counted() {
+        let (_place, dir) = fresh();
+        let file = dir.create_file("x").unwrap();
+        allocate(&file, 0, 0).unwrap();
+        assert_eq!(length(&file).unwrap(), 0);
+        punch(&file).unwrap();
+        allocate(&file, 0, 1 << 20).unwrap();
+        assert_eq!(length(&file).unwrap(), 1 << 20);
+        assert!(on_disk(&file).unwrap() >= 1 << 20);
+        punch(&file).unwrap();
+        assert_eq!(length(&file).unwrap(), 1 << 20);
+        data_sync(&file).unwrap();
+        assert!(on_disk(&file).unwrap() < 1 << 20);
+        assert!(allocate(&file, u64::MAX, 2).is_err());
+    }
+
+    #[test]
+    fn zeros_stand_in_for_reserving() {
+        let (_place, dir) = fresh();
+        let file = dir.create_file("x").unwrap();
+        file.write_all_at(b"kept", 0).unwrap();
+        write_zeros(&file, 0, 10_001).unwrap();
+        assert_eq!(length(&file).unwrap(), 10_001);
+        let mut bytes = [0; 5];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"kept\0");
+        write_zeros(&file, 0, 100).unwrap();
+        assert_eq!(length(&file).unwrap(), 10_001);
+        assert_eq!(kind(write_zeros(&file, u64::MAX, 2)), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_of_its_own_kind() {
+        let Some(mount) = Mounted::tmpfs(256) else { return };
+        let dir = Dir::open(&mount.path()).unwrap();
+        let file = dir.create_file("x").unwrap();
+        assert_eq!(kind(allocate(&file, 0, 1 << 20)), io::ErrorKind::StorageFull);
+        allocate(&file, 0, 64 << 10).unwrap();
+        assert_eq!(kind(write_zeros(&file, 0, 1 << 20)), io::ErrorKind::StorageFull);
+    }
+}

@@ -1,0 +1,103 @@
+//! Forked children and mounts, for the tests of this floor and of those above.
+
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+
+use crate::sys::raw;
+
+/// A forked child of the test process; killed and waited for when dropped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: Pid,
+    waited: bool,
+}
+
+impl Child {
+    /// Runs `body` in a child, which ends when `body` does. The C library makes memory
+    /// allocation work there; everything else that takes a lock of a library must be avoided.
+    pub(crate) fn fork(body: impl FnOnce() -> bool) -> Child {
+        let process = Pid::from_raw(raw::for_tests::fork(body)).unwrap();
+        Child { process, waited: false }
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.process.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(crate) fn kill(&self) {
+        rustix::process::kill_process(self.process, Signal::KILL).unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> WaitStatus {
+        self.waited = true;
+        let done = rustix::process::waitpid(Some(self.process), WaitOptions::empty());
+        done.unwrap().unwrap().1
+    }
+
+    /// Waits; whether the body returned true.
+    pub(crate) fn succeeded(mut self) -> bool {
+        self.wait().exit_status() == Some(0)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.waited {
+            self.kill();
+            self.wait();
+        }
+    }
+}
+
+/// Closes every descriptor but the first three. Only for children that end without using any.
+pub(crate) fn close_all_descriptors() {
+    raw::for_tests::close_all_descriptors();
+}
+
+/// A file system that is mounted for one test, where the rights are there.
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    place: tempfile::TempDir,
+}
+
+impl Mounted {
+    /// A file system in memory, of so many KiB.
+    pub(crate) fn tmpfs(size_kib: usize) -> Option<Mounted> {
+        Mounted::mount("tmpfs", &format!("size={size_kib}k"), tempfile::tempdir().unwrap())
+    }
+
+    /// An overlay over two directories of the same temporary directory.
+    pub(crate) fn overlay() -> Option<Mounted> {
+        let place = tempfile::tempdir().unwrap();
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| {
+            let path = place.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path.display().to_string()
+        });
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        Mounted::mount("overlay", &options, place)
+    }
+
+    fn mount(kind: &str, options: &str, place: tempfile::TempDir) -> Option<Mounted> {
+        let at = place.path().join("at");
+        std::fs::create_dir(&at).unwrap();
+        let done = Command::new("mount").args(["-t", kind, "-o", options, kind]).arg(&at).output();
+        if done.is_ok_and(|done| done.status.success()) {
+            return Some(Mounted { place });
+        }
+        eprintln!("skipped: {kind} cannot be mounted here");
+        None
+    }
+
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        Path::new(self.place.path()).join("at")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(self.path()).status().unwrap();
+    }
+}

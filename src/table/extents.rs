@@ -1,0 +1,321 @@
+//! Arrays on disk that grow without moving: extent k holds as many units as all before it.
+//!
+//! ```text
+//! extent 0   units [0, base)
+//! extent k   units [base * 2^(k-1), base * 2^k)      file <name>.<generation>.<k>
+//! ```
+//!
+//! A file is as long as its extent from the start, but sparse; disk space is allocated in steps
+//! as units come into use, so that a store into a map always finds its block. When the table
+//! begins again as another generation, the new files are mapped over the old ones at the same
+//! addresses: a reader that is still in the old generation finds nothing wrong there but bytes of
+//! the new one, and looks again when it sees the geometry changed.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::format::entry::PAGE_WORDS;
+use crate::format::slot::BUCKET_WORDS;
+use crate::format::state::Geometry;
+use crate::sys::file::{Dir, allocate};
+use crate::sys::fork::ForkLocal;
+use crate::sys::map::Map;
+use crate::sys::sync::{AtomicU64, Ordering};
+use crate::table::{Line, Space};
+
+/// Disk space is allocated in steps of this many bytes.
+const STEP_BYTES: u64 = 256 * 1024;
+const MAX_EXTENTS: usize = 36;
+
+const BUCKETS_NAME: &str = "table";
+const OVERFLOWS_NAME: &str = "overflow";
+const PAGES_NAME: &str = "entries";
+
+#[derive(Default)]
+struct Extent {
+    map: OnceLock<Map>,
+    /// Generation of the mapped file plus one.
+    generation: AtomicU64,
+}
+
+/// One growing array of units.
+struct Extents {
+    name: &'static str,
+    unit_words: usize,
+    base: u64,
+    extents: [Extent; MAX_EXTENTS],
+}
+
+impl Extents {
+    fn new(name: &'static str, unit_words: usize, base: u64) -> Extents {
+        let extents = std::array::from_fn(|_| Extent::default());
+        Extents { name, unit_words, base, extents }
+    }
+
+    /// The extent of a unit, and its index there.
+    fn place(&self, unit: u64) -> (usize, u64) {
+        match unit / self.base {
+            0 => (0, unit),
+            multiple => {
+                let power = multiple.ilog2();
+                (power as usize + 1, unit - (self.base << power))
+            }
+        }
+    }
+
+    fn extent_bytes(&self, extent: usize) -> u64 {
+        let units = if extent == 0 { self.base } else { self.base << (extent - 1) };
+        units * self.unit_words as u64 * 8
+    }
+
+    fn file_name(&self, generation: u64, extent: usize) -> String {
+        format!("{}.{generation:x}.{extent}", self.name)
+    }
+
+    #[inline]
+    fn get(&self, generation: u64, unit: u64) -> Option<&[AtomicU64]> {
+        let (number, index) = self.place(unit);
+        let extent = self.extents.get(number)?;
+        // ORDERING: Acquire, pairs with `adopt`: the map shows the file of that generation.
+        if extent.generation.load(Ordering::Acquire) != generation + 1 {
+            return None;
+        }
+        let start = index as usize * self.unit_words;
+        extent.map.get()?.words().get(start..start + self.unit_words)
+    }
+}
+
+/// The files of the table, mapped.
+pub(crate) struct TableFiles {
+    dir: Arc<Dir>,
+    head: Arc<Map>,
+    geometry: usize,
+    writable: bool,
+    buckets: Extents,
+    overflows: Extents,
+    pages: Extents,
+    mapping: ForkLocal<Mutex<()>>,
+}
+
+impl TableFiles {
+    /// The table of the store in `dir`; `geometry` is the index of the geometry word in `head`.
+    pub(crate) fn new(dir: Arc<Dir>, head: Arc<Map>, geometry: usize, writable: bool) -> TableFiles {
+        TableFiles {
+            dir,
+            head,
+            geometry,
+            writable,
+            buckets: Extents::new(BUCKETS_NAME, BUCKET_WORDS, FIRST_BUCKETS),
+            overflows: Extents::new(OVERFLOWS_NAME, BUCKET_WORDS, FIRST_OVERFLOWS),
+            pages: Extents::new(PAGES_NAME, PAGE_WORDS, FIRST_PAGES),
+            mapping: ForkLocal::new(|| Mutex::new(())),
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        // ORDERING: Acquire, pairs with the Release store in `split` and in applying `Clear`.
+        Geometry(self.geometry().load(Ordering::Acquire)).generation()
+    }
+
+    /// The words of a unit, mapping its extent if need be.
+    #[inline]
+    fn unit<'a>(&'a self, extents: &'a Extents, unit: u64) -> Option<&'a [AtomicU64]> {
+        let generation = self.generation();
+        extents
+            .get(generation, unit)
+            .or_else(|| self.map_extent(extents, generation, unit).and_then(|()| extents.get(generation, unit)))
+    }
+
+    #[cold]
+    fn map_extent(&self, extents: &Extents, generation: u64, unit: u64) -> Option<()> {
+        let (number, _) = extents.place(unit);
+        let extent = extents.extents.get(number)?;
+        let _guard = self.mapping.get().lock();
+        let file = self.dir.file(&extents.file_name(generation, number), self.writable).ok()?;
+        adopt(extent, &file, extents.extent_bytes(number), generation, self.writable).ok()
+    }
+
+    /// Makes sure that unit `unit` has a file, a map and blocks on disk.
+    fn ensure(&self, extents: &Extents, generation: u64, unit: u64) -> Result<()> {
+        let (number, index) = extents.place(unit);
+        let name = extents.file_name(generation, number);
+        let failed =
+            |source| Error::io("allocate space for the table in", &self.dir.join(&name), source);
+        let Some(extent) = extents.extents.get(number) else {
+            return Err(Error::new(
+                crate::error::ErrorKind::Full,
+                "the table has reached its largest size: remove keys, or spread them over several \
+                 stores",
+            )
+            .at(self.dir.join(&name)));
+        };
+        let unit_bytes = extents.unit_words as u64 * 8;
+        let (start, end) = (index * unit_bytes, (index + 1) * unit_bytes);
+        let is_mapped = extents.get(generation, unit).is_some();
+        let next_step = end.div_ceil(STEP_BYTES) * STEP_BYTES - STEP_BYTES;
+        let opens_step = start == 0 || (start <= next_step && next_step < end);
+        if is_mapped && !opens_step {
+            return Ok(());
+        }
+        let _guard = self.mapping.get().lock();
+        let len = extents.extent_bytes(number);
+        let file = match self.dir.file(&name, true) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.dir.create_file(&name).map_err(failed)?
+            }
+            other => other.map_err(failed)?,
+        };
+        if file.metadata().map_err(failed)?.len() < len {
+            file.set_len(len).map_err(failed)?;
+        }
+        let from = start / STEP_BYTES * STEP_BYTES;
+        let to = (end.div_ceil(STEP_BYTES) * STEP_BYTES).min(len);
+        allocate(&file, from, to - from).map_err(failed)?;
+        if extents.get(generation, unit).is_none() {
+            adopt(extent, &file, len, generation, self.writable).map_err(failed)?;
+        }
+        if let Some(map) = extent.map.get() {
+            map.populate(from as usize, (to - from) as usize).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ensure_bucket(&self, generation: u64, bucket: u64) -> Result<()> {
+        self.ensure(&self.buckets, generation, bucket)
+    }
+
+    pub(crate) fn ensure_overflow(&self, generation: u64, overflow: u64) -> Result<()> {
+        self.ensure(&self.overflows, generation, overflow)
+    }
+
+    pub(crate) fn ensure_page(&self, generation: u64, page: u64) -> Result<()> {
+        self.ensure(&self.pages, generation, page)
+    }
+
+    /// Makes the files that a table of this generation begins with.
+    pub(crate) fn begin_generation(&self, generation: u64) -> Result<()> {
+        for bucket in [0, FIRST_BUCKETS - 1] {
+            self.ensure_bucket(generation, bucket)?;
+        }
+        self.ensure_page(generation, 0)
+    }
+
+    /// Bytes of disk space that a table of this size takes.
+    pub(crate) fn allocated_bytes(&self, buckets: u64, overflows: u64, pages: u64) -> u64 {
+        let rounded = |units: u64, extents: &Extents| {
+            let bytes = units * extents.unit_words as u64 * 8;
+            let first = extents.extent_bytes(0);
+            if bytes <= first { first } else { bytes.next_multiple_of(STEP_BYTES).min(bytes * 2) }
+        };
+        rounded(buckets, &self.buckets)
+            + if overflows == 0 { 0 } else { rounded(overflows, &self.overflows) }
+            + rounded(pages, &self.pages)
+    }
+
+    /// The names of all table files in the directory that are not of this generation.
+    pub(crate) fn stale_files(&self, generation: u64) -> Result<Vec<String>> {
+        let names = self
+            .dir
+            .list("")
+            .map_err(|source| Error::io("list the files of", self.dir.path(), source))?;
+        let is_stale = |name: &String| file_generation(name).is_some_and(|of| of != generation);
+        Ok(names.into_iter().filter(is_stale).collect())
+    }
+
+    /// The names of the files of this generation that are there.
+    pub(crate) fn files(&self, generation: u64) -> Vec<String> {
+        [&self.buckets, &self.overflows, &self.pages]
+            .into_iter()
+            .flat_map(|extents| {
+                (0..MAX_EXTENTS).map(move |number| extents.file_name(generation, number))
+            })
+            .filter(|name| self.dir.exists(name).unwrap_or(false))
+            .collect()
+    }
+}
+
+/// Buckets, overflow buckets and pages in extent 0.
+pub(crate) const FIRST_BUCKETS: u64 = 64;
+const FIRST_OVERFLOWS: u64 = 64;
+const FIRST_PAGES: u64 = 2;
+
+/// The generation in the name of a table file, if it is the name of one.
+pub(crate) fn file_generation(name: &str) -> Option<u64> {
+    let mut parts = name.split('.');
+    let (kind, generation, extent) = (parts.next()?, parts.next()?, parts.next()?);
+    let generation = u64::from_str_radix(generation, 16).ok()?;
+    let extent: usize = extent.parse().ok()?;
+    let kinds = [BUCKETS_NAME, OVERFLOWS_NAME, PAGES_NAME];
+    let canonical = format!("{kind}.{generation:x}.{extent}");
+    (kinds.contains(&kind) && canonical == name).then_some(generation)
+}
+
+fn adopt(
+    extent: &Extent,
+    file: &std::fs::File,
+    len: u64,
+    generation: u64,
+    writable: bool,
+) -> std::io::Result<()> {
+    let len = usize::try_from(len).map_err(|_| std::io::ErrorKind::FileTooLarge)?;
+    match extent.map.get() {
+        Some(map) => map.replace(file)?,
+        None => {
+            let map = Map::new(file, len, writable)?;
+            let _ = extent.map.set(map);
+        }
+    }
+    // ORDERING: Release, pairs with the Acquire load in `Extents::get`.
+    extent.generation.store(generation + 1, Ordering::Release);
+    Ok(())
+}
+
+impl Space for TableFiles {
+    #[inline]
+    fn geometry(&self) -> &AtomicU64 {
+        &self.head.words()[self.geometry]
+    }
+
+    #[inline]
+    fn bucket(&self, number: u64) -> Option<&Line> {
+        self.unit(&self.buckets, number)?.first_chunk()
+    }
+
+    #[inline]
+    fn overflow(&self, number: u32) -> Option<&Line> {
+        self.unit(&self.overflows, u64::from(number))?.first_chunk()
+    }
+
+    #[inline]
+    fn page(&self, number: u32) -> Option<&[AtomicU64]> {
+        self.unit(&self.pages, u64::from(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_tile_the_extents() {
+        let extents = Extents::new("x", 8, 4);
+        let mut expected = (0, 0);
+        for unit in 0..1000 {
+            assert_eq!(extents.place(unit), expected, "unit {unit}");
+            expected.1 += 1;
+            if expected.1 * 64 == extents.extent_bytes(expected.0) {
+                expected = (expected.0 + 1, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn file_names_are_parsed_strictly() {
+        assert_eq!(file_generation("table.1f.12"), Some(0x1f));
+        for name in ["table.1F.0", "table.1", "table.1.0.0", "tables.1.0", "table.01.0", "log.1.0"] {
+            assert_eq!(file_generation(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The read path through the buckets.
+
+use crate::format::slot::{SLOTS, Slot, bucket_of, half_of};
+use crate::format::state::Geometry;
+use crate::sys::sync::{AtomicU64, Ordering};
+use crate::table::{Line, Space};
+
+/// No chain of a sound table comes near this many buckets; a longer one is damage.
+const MAX_CHAIN: usize = 4096;
+/// Each retry means that a writer has finished a split or a write meanwhile.
+const MAX_RETRIES: usize = 1 << 20;
+
+/// One slot of a bucket, as the reader meets it.
+pub(crate) struct Candidate<'a> {
+    /// What the slot held when it was loaded.
+    pub(crate) slot: Slot,
+    word: &'a AtomicU64,
+    line: &'a Line,
+    index: usize,
+}
+
+impl Candidate<'_> {
+    /// Whether the slot still holds what it held: then its record cannot have been reclaimed.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        // ORDERING: Acquire, pairs with the Release stores of `publish`.
+        self.word.load(Ordering::Acquire) == self.slot.0
+    }
+
+    /// The number of the key's entry.
+    pub(crate) fn entry(&self) -> u32 {
+        entry_of(self.line, self.index)
+    }
+}
+
+/// What a look at the record of a candidate has shown.
+pub(crate) enum Verdict<T> {
+    /// It is the key's record.
+    Found(T),
+    /// It is another key's.
+    Other,
+    /// The slot has changed meanwhile: look again.
+    Again,
+}
+
+/// Finds the slot of a key; `look` tells whether a candidate is the one.
+///
+/// Never waits: a retry happens only when a writer has changed something in between. Touches one
+/// cache line when the key's bucket has no overflow.
+pub(crate) fn lookup<S: Space, T>(
+    space: &S,
+    hash: u64,
+    mut look: impl FnMut(Candidate<'_>) -> Verdict<T>,
+) -> Option<T> {
+    'again: for _ in 0..MAX_RETRIES {
+        // ORDERING: Acquire, pairs with the Release store in `split::split`.
+        let geometry = space.geometry().load(Ordering::Acquire);
+        let bucket = bucket_of(hash, Geometry(geometry).buckets());
+        for line in chain(space, bucket) {
+            for index in 0..SLOTS {
+                let word = &line[index];
+                // ORDERING: Acquire, pairs with the Release stores of `publish`: the record and
+                // the entry number are visible with the slot that names them.
+                let slot = Slot(word.load(Ordering::Acquire));
+                if !slot.matches(hash) {
+                    continue;
+                }
+                match look(Candidate { slot, word, line, index }) {
+                    Verdict::Found(found) => return Some(found),
+                    Verdict::Other => {}
+                    Verdict::Again => continue 'again,
+                }
+            }
+        }
+        // A slot emptied by a split was loaded with Acquire, so that the geometry stored before it
+        // was emptied is visible here.
+        if space.geometry().load(Ordering::Acquire) == geometry {
+            return None;
+        }
+    }
+    None
+}
+
+/// The buckets of a chain: the bucket itself and what is linked to it.
+pub(crate) fn chain<S: Space>(space: &S, bucket: u64) -> impl Iterator<Item = &Line> {
+    let mut next = space.bucket(bucket);
+    let mut left = MAX_CHAIN;
+    std::iter::from_fn(move || {
+        let line = next?;
+        left -= 1;
+        next = if left == 0 { None } else { link_of(line).and_then(|link| space.overflow(link)) };
+        Some(line)
+    })
+}
+
+/// The overflow bucket linked to this one.
+pub(crate) fn link_of(line: &Line) -> Option<u32> {
+    half(line, SLOTS).checked_sub(1)
+}
+
+/// The entry number of slot `index`.
+pub(crate) fn entry_of(line: &Line, index: usize) -> u32 {
+    half(line, index)
+}
+
+fn half(line: &Line, index: usize) -> u32 {
+    let (word, shift) = half_of(index);
+    // ORDERING: Acquire, pairs with `publish::store_half`: a linked bucket is visible with its
+    // link.
+    (line[word].load(Ordering::Acquire) >> shift) as u32
+}

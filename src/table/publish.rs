@@ -1,0 +1,111 @@
+//! The write path through the buckets. Every caller holds the store's lock.
+//!
+//! Each function may be cut short at any store and called again with the same arguments: it then
+//! completes what it began. That is all that recovery needs.
+
+use crate::format::location::Location;
+use crate::format::slot::{SLOTS, Slot, bucket_of, half_of};
+use crate::sys::sync::Ordering;
+use crate::table::lookup::{chain, entry_of, link_of};
+use crate::table::{Line, Space};
+
+/// A slot of a bucket, to be written.
+pub(crate) struct Place<'a> {
+    line: &'a Line,
+    index: usize,
+}
+
+impl Place<'_> {
+    pub(crate) fn slot(&self) -> Slot {
+        Slot(self.line[self.index].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn entry(&self) -> u32 {
+        entry_of(self.line, self.index)
+    }
+
+    /// Makes readers see `slot` here.
+    pub(crate) fn publish(&self, slot: Slot) {
+        // ORDERING: Release, pairs with the Acquire load in `lookup`: record and entry number are
+        // visible with it.
+        self.line[self.index].store(slot.0, Ordering::Release);
+    }
+
+    /// Changes the entry number beside the slot.
+    pub(crate) fn set_entry(&self, entry: u32) {
+        store_half(self.line, self.index, entry);
+    }
+}
+
+/// The slot that names `location`, if the chain of `hash` has one.
+pub(crate) fn find<S: Space>(
+    space: &S,
+    buckets: u64,
+    hash: u64,
+    location: Location,
+) -> Option<Place<'_>> {
+    place(space, bucket_of(hash, buckets), |slot| {
+        !slot.is_empty() && slot.location() == location
+    })
+}
+
+/// An empty slot in the chain of `bucket`.
+pub(crate) fn vacancy<S: Space>(space: &S, bucket: u64) -> Option<Place<'_>> {
+    place(space, bucket, Slot::is_empty)
+}
+
+fn place<S: Space>(space: &S, bucket: u64, wanted: impl Fn(Slot) -> bool) -> Option<Place<'_>> {
+    chain(space, bucket).find_map(|line| {
+        let index = (0..SLOTS).find(|index| {
+            // ORDERING: Relaxed, the only writer reads its own stores.
+            wanted(Slot(line[*index].load(Ordering::Relaxed)))
+        })?;
+        Some(Place { line, index })
+    })
+}
+
+/// How many slots of the chain are empty.
+pub(crate) fn vacancies<S: Space>(space: &S, bucket: u64) -> usize {
+    chain(space, bucket)
+        .flat_map(|line| line[..SLOTS].iter())
+        .filter(|word| word.load(Ordering::Relaxed) == 0)
+        .count()
+}
+
+/// Puts a new slot into the chain of `bucket`, unless it is there; false if there is no room.
+pub(crate) fn insert<S: Space>(space: &S, bucket: u64, slot: Slot, entry: u32) -> bool {
+    let location = slot.location();
+    let there = place(space, bucket, |old| !old.is_empty() && old.location() == location);
+    let Some(place) = there.or_else(|| vacancy(space, bucket)) else {
+        return false;
+    };
+    place.set_entry(entry);
+    place.publish(slot);
+    true
+}
+
+/// Links overflow bucket `overflow` to the end of the chain of `bucket`, unless it is linked.
+pub(crate) fn spill<S: Space>(space: &S, bucket: u64, overflow: u32) {
+    let mut last = None;
+    for line in chain(space, bucket) {
+        if link_of(line) == Some(overflow) {
+            return;
+        }
+        last = Some(line);
+    }
+    let (Some(last), Some(fresh)) = (last, space.overflow(overflow)) else {
+        return;
+    };
+    for word in fresh {
+        word.store(0, Ordering::Relaxed);
+    }
+    store_half(last, SLOTS, overflow.wrapping_add(1));
+}
+
+fn store_half(line: &Line, index: usize, value: u32) {
+    let (word, shift) = half_of(index);
+    let old = line[word].load(Ordering::Relaxed);
+    let new = old & !(0xffff_ffff << shift) | u64::from(value) << shift;
+    // ORDERING: Release, pairs with the Acquire load in `lookup::half`.
+    line[word].store(new, Ordering::Release);
+}

@@ -1,0 +1,70 @@
+//! Growing by one bucket at a time: linear hashing (Litwin, VLDB 1980).
+
+use crate::format::entry::HASH;
+use crate::format::slot::{SLOTS, Slot, bucket_of};
+use crate::format::state::Geometry;
+use crate::sys::sync::Ordering;
+use crate::table::lookup::{chain, entry_of, link_of};
+use crate::table::pages::entry;
+use crate::table::publish::{insert, spill};
+use crate::table::{Line, Space};
+
+/// Splits the bucket whose turn it is into itself and the new bucket `before.buckets()`.
+///
+/// `overflows` is the number of overflow buckets handed out so far; the new number comes back. May
+/// be cut short and done again from the same `before` and `overflows`.
+pub(crate) fn split<S: Space>(space: &S, before: Geometry, overflows: u64) -> u64 {
+    let fresh = before.buckets();
+    let after = Geometry::new(before.generation(), fresh + 1);
+    let old = fresh - (1 << fresh.ilog2());
+    let mut overflows = overflows;
+    for line in chain(space, fresh) {
+        if let Some(link) = link_of(line) {
+            overflows = overflows.max(u64::from(link) + 1);
+        }
+    }
+    for (line, index, hash) in occupied(space, old) {
+        if bucket_of(hash, after.buckets()) != fresh {
+            continue;
+        }
+        let slot = Slot(line[index].load(Ordering::Relaxed));
+        while !insert(space, fresh, slot, entry_of(line, index)) {
+            spill(space, fresh, overflows as u32);
+            overflows += 1;
+        }
+    }
+    // The geometry only moves on: a split that is done again must not take buckets away that a
+    // later one of the same record has filled.
+    let current = Geometry(space.geometry().load(Ordering::Relaxed));
+    if current.generation() == after.generation() && current.buckets() < after.buckets() {
+        // ORDERING: Release, pairs with the Acquire load in `lookup`: the new bucket is complete.
+        space.geometry().store(after.0, Ordering::Release);
+    }
+    for (line, index, hash) in occupied(space, old) {
+        if bucket_of(hash, after.buckets()) == fresh {
+            // ORDERING: Release, pairs with the Acquire load of the slot in `lookup`: who sees it
+            // empty sees the geometry above.
+            line[index].store(0, Ordering::Release);
+        }
+    }
+    overflows
+}
+
+/// The slots in use in a chain, with the hashes of their keys.
+fn occupied<S: Space>(space: &S, bucket: u64) -> impl Iterator<Item = (&Line, usize, u64)> {
+    chain(space, bucket).flat_map(move |line| {
+        (0..SLOTS).filter_map(move |index| {
+            if line[index].load(Ordering::Relaxed) == 0 {
+                return None;
+            }
+            let hash = entry(space, entry_of(line, index))?[HASH].load(Ordering::Relaxed);
+            Some((line, index, hash))
+        })
+    })
+}
+
+/// Overflow buckets that splitting once can need at most.
+pub(crate) fn overflows_needed<S: Space>(space: &S, before: Geometry) -> u64 {
+    let old = before.buckets() - (1 << before.buckets().max(1).ilog2());
+    chain(space, old).count() as u64
+}
