@@ -88,6 +88,8 @@ pub(crate) struct State {
     pub(crate) drained: Location,
     /// 8-byte units of all segment files.
     pub(crate) log_units: u64,
+    /// 8-byte units of the drained segment files that wait to be used again.
+    pub(crate) spare_units: u64,
     /// The log before this place is on disk.
     pub(crate) synced: Location,
     /// The entry at which the hand of the SIEVE policy stands.
@@ -128,6 +130,7 @@ impl State {
             self.evictions,
             self.expirations,
             self.settings.bits(),
+            self.spare_units,
         ];
         words[..packed.len()].copy_from_slice(&packed);
         words
@@ -160,6 +163,7 @@ impl State {
             evictions: words[17],
             expirations: words[18],
             settings: Location::from_bits(words[19]),
+            spare_units: words[20],
         }
     }
 
@@ -182,7 +186,7 @@ mod tests {
     quickcheck! {
         fn words_round_trip(seeds: Vec<u64>) -> bool {
             let mut words = [0; STATE_WORDS];
-            for (word, seed) in words.iter_mut().take(20).zip(&seeds) {
+            for (word, seed) in words.iter_mut().take(21).zip(&seeds) {
                 *word = *seed;
             }
             let state = State::decode(&words);

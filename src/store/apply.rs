@@ -73,9 +73,10 @@ impl Writer<'_> {
                 state.log_units = (state.log_units + first).saturating_sub(second);
                 if second != 0 {
                     state.oldest = state.oldest.next();
+                    state.spare_units = state.spare_units.saturating_sub(second);
                 }
             }
-            Kind::Retire => self.apply_retire(state, record.at),
+            Kind::Retire => self.apply_retire(state, record.at)?,
             Kind::AddPage => pages::add(table, state, first as u32, record.at),
             Kind::DropPage => pages::drop_page(table, state, first as u32),
             Kind::MergePages => {
@@ -104,6 +105,7 @@ impl Writer<'_> {
                 self.shared.discard_segment(segment);
                 state.oldest = segment.next();
                 state.log_units = state.log_units.saturating_sub(second);
+                state.spare_units = state.spare_units.saturating_sub(second);
             }
         }
         Ok(())
@@ -248,15 +250,17 @@ impl Writer<'_> {
     }
 
     /// The oldest live segment holds nothing live any more: its file waits to be used again.
-    fn apply_retire(&self, state: &mut State, at: Location) {
+    fn apply_retire(&self, state: &mut State, at: Location) -> Result<()> {
         let segment = state.first;
-        if let Some(words) = self.shared.log.words(segment)
-            && let Some(word) = words.get(DRAINED_WORD)
-        {
-            word.store(at.bits(), Ordering::Release);
+        if let Some(words) = self.shared.segment(segment)? {
+            if let Some(word) = words.get(DRAINED_WORD) {
+                word.store(at.bits(), Ordering::Release);
+            }
+            state.spare_units += words.len() as u64;
         }
         state.first = segment.next();
         state.drained = Location::new(state.first, HEADER_UNITS);
+        Ok(())
     }
 
     /// Everything goes: the table begins again in new, empty files, and the segments before this
@@ -271,13 +275,14 @@ impl Writer<'_> {
             self.shared.delete_all_value_files()?;
         }
         while state.first != at.segment() {
-            self.apply_retire(state, at);
+            self.apply_retire(state, at)?;
         }
         *state = State {
             oldest: state.oldest,
             first: state.first,
             drained: state.drained,
             log_units: state.log_units,
+            spare_units: state.spare_units,
             synced: state.synced,
             evictions: state.evictions,
             expirations: state.expirations,

@@ -20,8 +20,9 @@ use crate::table::publish;
 const LOOKS: u64 = 32;
 /// Units that one write moves at most, beside those that it pays for by its own size: 64 KiB.
 const MOVES: u64 = 64 * 1024 / 8;
-/// Drained segments that wait to be used again, beyond which no more are drained ahead.
-const SPARES: u32 = 2;
+/// Segments' worth of drained files that wait to be used again, beyond which no more are drained
+/// ahead.
+const SPARES: u64 = 2;
 /// What `compact` leaves dead: an eighth of what is live.
 const COMPACT_SHARE: u64 = 8;
 
@@ -65,7 +66,7 @@ impl Writer<'_> {
 
     fn is_draining_due(&self) -> bool {
         let (allowed, segment) = self.allowance();
-        self.waiting() < SPARES
+        8 * self.state.spare_units < SPARES * segment
             && self.state.first != self.tail.segment()
             && 8 * self.state.log_units > allowed + segment
     }
