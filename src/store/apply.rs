@@ -28,11 +28,13 @@ pub(crate) struct Record<'a> {
     pub(crate) hash: u64,
     pub(crate) tag: &'a [u8],
     pub(crate) arguments: [u64; 3],
+    /// The header of the previous record, where the writer has it at hand.
+    pub(crate) old: Option<Header>,
 }
 
 impl Record<'_> {
     pub(crate) fn job(at: Location, header: Header, arguments: [u64; 3]) -> Record<'static> {
-        Record { at, header, hash: 0, tag: &[], arguments }
+        Record { at, header, hash: 0, tag: &[], arguments, old: None }
     }
 
     /// Where the next record begins.
@@ -49,14 +51,14 @@ impl Writer<'_> {
     pub(crate) fn apply(&mut self, record: &Record<'_>) -> Result<()> {
         let mut state = self.state;
         self.apply_to(&mut state, record)?;
-        self.flip(record.end(), state)
+        self.state = state;
+        self.flip(record.end())
     }
 
-    /// Makes `state` hold, with everything before `location` applied.
-    pub(crate) fn flip(&mut self, location: Location, state: State) -> Result<()> {
+    /// Makes the writer's state hold for all, with everything before `location` applied.
+    pub(crate) fn flip(&mut self, location: Location) -> Result<()> {
         self.begin_changes()?;
-        self.applied = self.shared.head.flip(self.applied, location, &state);
-        self.state = state;
+        self.applied = self.shared.head.flip(self.applied, location, &self.state);
         Ok(())
     }
 
@@ -138,7 +140,7 @@ impl Writer<'_> {
                 state.last_fill = state.last_fill.max(header.entry % PAGE_ENTRIES as u32 + 1);
             }
         } else {
-            self.release_previous(state, header, file)?;
+            self.release_previous(state, record, file)?;
         }
         Ok(())
     }
@@ -164,7 +166,7 @@ impl Writer<'_> {
         state.len = state.len.saturating_sub(1);
         state.evictions += u64::from(header.flags & CULLED != 0);
         state.expirations += u64::from(header.flags & EXPIRED != 0);
-        self.release_previous(state, header, None)
+        self.release_previous(state, record, None)
     }
 
     /// Takes the previous record of a key out of the counters, and deletes its file unless the new
@@ -172,10 +174,15 @@ impl Writer<'_> {
     fn release_previous(
         &self,
         state: &mut State,
-        header: &Header,
+        record: &Record<'_>,
         kept: Option<FileRef>,
     ) -> Result<()> {
-        let Some(old) = self.header(header.previous)? else { return Ok(()) };
+        let header = &record.header;
+        let old = match record.old {
+            Some(old) => Some(old),
+            None => self.header(header.previous)?,
+        };
+        let Some(old) = old else { return Ok(()) };
         state.live_bytes = state.live_bytes.saturating_sub(8 * old.units());
         if let Some(file) = self.file_of(header.previous, &old)? {
             state.file_bytes = state.file_bytes.saturating_sub(file.len);

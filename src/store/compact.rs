@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::error::{ErrorKind, Result};
 use crate::format::location::Location;
 use crate::format::record::{HEADER_WORDS, Header, KEEP_ACCESS, Kind, TRANSACTION};
+use crate::log::copy::copy_out;
 use crate::log::reader;
 use crate::store::recover::key_in;
 use crate::store::space::segment_units;
@@ -26,10 +27,12 @@ const SPARES: u64 = 2;
 /// What `compact` leaves dead: an eighth of what is live.
 const COMPACT_SHARE: u64 = 8;
 
-/// What one step of draining may do.
-struct Budget {
-    looks: u64,
-    moves: u64,
+/// A record of the oldest segment that is about to be looked at.
+pub(crate) struct Ahead {
+    at: Location,
+    end: Location,
+    header: Header,
+    hash: u64,
 }
 
 impl Writer<'_> {
@@ -48,8 +51,14 @@ impl Writer<'_> {
     fn maintain_now(&mut self, units: u64) -> Result<()> {
         self.grow()?;
         self.merge_pages()?;
-        if self.is_draining_due() {
-            self.drain(Budget { looks: LOOKS + units / 2, moves: MOVES + 3 * units })?;
+        let (allowed, segment) = self.allowance();
+        let log = 8 * self.state.log_units;
+        if log <= allowed + segment {
+            return Ok(());
+        }
+        if 8 * self.state.spare_units < SPARES * segment && self.state.first != self.tail.segment()
+        {
+            self.drain(LOOKS + units / 2, MOVES + 3 * units)?;
         }
         self.discard_surplus(1)
     }
@@ -58,17 +67,11 @@ impl Writer<'_> {
         self.state.first.since(self.state.oldest)
     }
 
+    /// Bytes that the log may have for its live bytes, and the size of a segment.
     fn allowance(&self) -> (u64, u64) {
         let live = self.state.live_bytes;
         let segment = 8 * segment_units(live, &self.shared.head.settings());
         (live + live / 2, segment)
-    }
-
-    fn is_draining_due(&self) -> bool {
-        let (allowed, segment) = self.allowance();
-        8 * self.state.spare_units < SPARES * segment
-            && self.state.first != self.tail.segment()
-            && 8 * self.state.log_units > allowed + segment
     }
 
     /// Deletes up to `most` drained files that are more than the log should keep.
@@ -91,92 +94,116 @@ impl Writer<'_> {
     }
 
     /// Looks at the next records of the oldest segment and moves the current ones.
-    fn drain(&mut self, budget: Budget) -> Result<()> {
-        let (mut looks, mut moves) = (0, 0);
-        let mut body = std::mem::take(&mut self.session.scratch);
+    fn drain(&mut self, looks: u64, moves: u64) -> Result<()> {
         let before = self.state.drained;
-        let result = loop {
-            if looks >= budget.looks || moves >= budget.moves {
-                break Ok(());
-            }
-            looks += 1;
-            match self.drain_one(&mut body) {
-                Ok(Some(units)) => moves += units,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        self.session.scratch = body;
+        let mut ahead = std::mem::take(&mut self.session.ahead);
+        let mut body = std::mem::take(&mut self.session.scratch);
+        let result = self.drain_batches(looks, moves, &mut ahead, &mut body);
+        (self.session.ahead, self.session.scratch) = (ahead, body);
         if self.state.drained != before {
-            self.flip(self.applied.location(), self.state)?;
+            self.flip(self.applied.location())?;
         }
         result
     }
 
-    /// Deals with the record at the drain cursor; the units that it moved, or `None` at the end.
-    fn drain_one(&mut self, body: &mut Vec<u8>) -> Result<Option<u64>> {
-        let at = self.state.drained;
-        let store_id = self.shared.identity.store_id;
-        let Some(words) = self.words(at)? else {
-            return self.retire();
-        };
-        if at.unit() + HEADER_WORDS as u64 >= words.len() as u64 {
-            return self.retire();
-        }
-        let Some(header) = reader::header(words, store_id, at) else {
-            // Damage: the next sound header is looked for, unit by unit.
-            self.state.drained = at.plus(1);
-            return Ok(Some(0));
-        };
-        if header.kind == Kind::Seal {
-            return self.retire();
-        }
-        self.state.drained = at.plus(header.units());
-        match header.kind {
-            Kind::Put => self.drain_put(at, header, body),
-            Kind::Settings if at == self.state.settings => {
-                let settings = self.shared.head.settings();
-                self.job(Kind::Settings, &settings.encode())?;
-                Ok(Some(header.units()))
+    fn drain_batches(
+        &mut self,
+        looks: u64,
+        moves: u64,
+        ahead: &mut Vec<Ahead>,
+        body: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (mut looks, mut moved) = (looks, 0);
+        while looks > 0 && moved < moves {
+            let is_end = self.look_ahead(looks.min(LOOKS), ahead, body)?;
+            looks = looks.saturating_sub(ahead.len().max(1) as u64);
+            for next in &*ahead {
+                moved += self.drain_one(next, body)?;
+                self.state.drained = next.end;
+                if moved >= moves {
+                    return Ok(());
+                }
             }
-            _ => Ok(Some(0)),
+            if is_end {
+                return self.retire();
+            }
         }
+        Ok(())
     }
 
-    fn drain_put(&mut self, at: Location, header: Header, body: &mut Vec<u8>) -> Result<Option<u64>> {
-        let store_id = self.shared.identity.store_id;
-        let Some(words) = self.words(at)? else { return Ok(Some(0)) };
-        let front = header.front_len();
-        body.resize(front, 0);
-        crate::log::copy::copy_out(words, 8 * (at.unit() as usize + HEADER_WORDS), body);
-        let hash = self.shared.hash(key_in(&header, body));
+    /// Reads the headers of the next records to drain and starts loading the buckets of their
+    /// keys. True if the end of the segment was reached.
+    fn look_ahead(&self, looks: u64, ahead: &mut Vec<Ahead>, body: &mut Vec<u8>) -> Result<bool> {
+        ahead.clear();
+        let mut at = self.state.drained;
+        let Some(words) = self.words(at)? else { return Ok(true) };
+        for _ in 0..looks {
+            if at.unit() + HEADER_WORDS as u64 >= words.len() as u64 {
+                return Ok(true);
+            }
+            let Some(header) = reader::header(words, self.shared.identity.store_id, at) else {
+                // Damage: the next sound header is looked for, unit by unit.
+                let end = at.plus(1);
+                ahead.push(Ahead { at, end, header: Header::job(Kind::Seal, 0), hash: 0 });
+                at = end;
+                continue;
+            };
+            let end = match header.kind {
+                Kind::Seal => return Ok(true),
+                _ => at.plus(header.units()),
+            };
+            let mut hash = 0;
+            if header.kind == Kind::Put {
+                body.resize(header.front_len(), 0);
+                copy_out(words, 8 * (at.unit() as usize + HEADER_WORDS), body);
+                hash = self.shared.hash(key_in(&header, body));
+                self.shared.prefetch_bucket(hash);
+            }
+            ahead.push(Ahead { at, end, header, hash });
+            at = end;
+        }
+        Ok(false)
+    }
+
+    /// Moves a record if it is current; the units that were moved.
+    fn drain_one(&mut self, next: &Ahead, body: &mut Vec<u8>) -> Result<u64> {
+        let Ahead { at, header, hash, .. } = *next;
+        if header.kind == Kind::Settings && at == self.state.settings {
+            let settings = self.shared.head.settings();
+            self.job(Kind::Settings, &settings.encode())?;
+        }
+        if header.kind != Kind::Put {
+            return Ok(0);
+        }
         let buckets = self.state.geometry.buckets();
         let Some(place) = publish::find(&self.shared.table, buckets, hash, at) else {
-            return Ok(Some(0));
+            return Ok(0);
         };
         let entry = place.entry();
-        if reader::body(words, store_id, at, body).is_none() {
+        let store_id = self.shared.identity.store_id;
+        let is_sound =
+            self.words(at)?.is_some_and(|words| reader::body(words, store_id, at, body).is_some());
+        if !is_sound {
             // The value is damaged: the key goes, and is a miss from now on.
             self.shared.head.count_damaged();
             let header = Header { entry, previous: at, ..Header::job(Kind::Delete, 0) };
             self.room_for_job(header.units())?;
             self.job_without_room(header, &[])?;
-            return Ok(Some(0));
+            return Ok(0);
         }
         let flags = header.flags & !TRANSACTION | KEEP_ACCESS;
         let moved = Header { flags, entry, previous: at, ..header };
         self.room_for_job(moved.units())?;
         self.put_again(&moved, body, hash)?;
-        Ok(Some(moved.units()))
+        Ok(moved.units())
     }
 
     /// The oldest segment is drained: its file waits to be used again.
-    fn retire(&mut self) -> Result<Option<u64>> {
+    fn retire(&mut self) -> Result<()> {
         if self.state.first == self.tail.segment() {
-            return Ok(None);
+            return Ok(());
         }
-        self.job(Kind::Retire, &[self.state.first.number().into()])?;
-        Ok(None)
+        self.job(Kind::Retire, &[self.state.first.number().into()])
     }
 
     /// One step of `compact()`: false when there is no more to do.
@@ -190,7 +217,7 @@ impl Writer<'_> {
         if is_tight || is_done {
             return Ok(false);
         }
-        self.drain(Budget { looks: 1024, moves: 4 * MOVES })?;
+        self.drain(1024, 4 * MOVES)?;
         Ok(true)
     }
 }

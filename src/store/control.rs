@@ -112,8 +112,8 @@ impl Writer<'_> {
 
     /// Sets the lowest expiry time of all keys; it may be too low, never too high.
     pub(crate) fn set_min_expiry(&mut self, min_expiry_ms: u64) -> Result<()> {
-        let state = State { min_expiry_ms, ..self.state };
-        self.flip(self.applied.location(), state)
+        self.state.min_expiry_ms = min_expiry_ms;
+        self.flip(self.applied.location())
     }
 
     /// Moves the hand of the SIEVE policy.

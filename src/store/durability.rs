@@ -219,10 +219,9 @@ impl Store {
         self.write(PATIENCE, |writer| {
             writer.not_in_transaction("sync()")?;
             let shared = writer.shared;
-            let mut state = writer.state;
-            state.synced = shared.sync_to_tail()?;
-            writer.flip(writer.applied.location(), state)?;
-            shared.sync_table(state.geometry.generation())?;
+            writer.state.synced = shared.sync_to_tail()?;
+            writer.flip(writer.applied.location())?;
+            shared.sync_table(writer.state.geometry.generation())?;
             shared.sync_directories()?;
             let flush = || {
                 shared.head.map().flush_range(0, HEAD_BYTES).map_err(|source| {

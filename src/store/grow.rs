@@ -20,7 +20,7 @@ impl Writer<'_> {
     /// Makes sure that `count` new slots fit into the chain of a hash.
     pub(crate) fn vacancy_for(&mut self, hash: u64, count: usize) -> Result<()> {
         let bucket = bucket_of(hash, self.state.geometry.buckets());
-        while publish::vacancies(&self.shared.table, bucket) < count {
+        while !publish::has_vacancies(&self.shared.table, bucket, count) {
             let overflow = self.state.overflows;
             self.shared.table.ensure_overflow(self.state.geometry.generation(), overflow)?;
             self.job(Kind::Spill, &[bucket, overflow])?;
@@ -75,6 +75,7 @@ impl Writer<'_> {
     fn ready_to_split(&self, splits: u64) -> Result<()> {
         let (table, state) = (&self.shared.table, &self.state);
         let (generation, buckets) = (state.geometry.generation(), state.geometry.buckets());
+        split::prefetch_entries(table, state.geometry, splits);
         let mut overflows = 0;
         for bucket in buckets..buckets + splits {
             table.ensure_bucket(generation, bucket)?;

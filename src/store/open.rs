@@ -270,8 +270,8 @@ impl Writer<'_> {
         let units = segment_units(0, &settings);
         shared.table.begin_generation(self.state.geometry.generation())?;
         self.write_segment_header(self.tail.segment(), units)?;
-        let state = State { log_units: units, ..self.state };
-        self.flip(self.tail, state)?;
+        self.state.log_units = units;
+        self.flip(self.tail)?;
         self.job(Kind::Settings, &settings.encode())
     }
 

@@ -9,7 +9,7 @@ use crate::format::slot::{SLOTS, Slot, bucket_of};
 use crate::format::state::Geometry;
 use crate::log::reader::{self, Reading};
 use crate::store::{HashedKey, Shared, Store};
-use crate::sys::map::prefetch;
+use crate::sys::prefetch;
 use crate::sys::sync::Ordering;
 use crate::table::lookup::{Candidate, Verdict, lookup};
 use crate::table::{Space, pages};

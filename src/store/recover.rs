@@ -23,7 +23,8 @@ impl Writer<'_> {
             }
             let mut state = self.state;
             let end = self.apply_transaction(&mut state, at)?;
-            self.flip(end, state)?;
+            self.state = state;
+            self.flip(end)?;
         }
         Ok(())
     }
@@ -62,7 +63,7 @@ impl Writer<'_> {
             _ => 0,
         };
         let arguments = if header.kind == Kind::Put { [0; 3] } else { arguments_in(&body) };
-        Ok(Some((Record { at, header, hash, tag: &[], arguments }, body)))
+        Ok(Some((Record { at, header, hash, tag: &[], arguments, old: None }, body)))
     }
 }
 
@@ -74,6 +75,7 @@ fn with_body<'a>(record: &Record<'_>, body: &'a [u8]) -> Record<'a> {
         hash: record.hash,
         tag,
         arguments: record.arguments,
+        old: None,
     }
 }
 

@@ -9,6 +9,7 @@ use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::location::{Location, Segment};
 use crate::format::state::{Applied, State};
+use crate::store::compact::Ahead;
 use crate::store::lock::{self, Kernel, Owner};
 use crate::store::transaction::Overlay;
 use crate::store::{Shared, Store};
@@ -50,6 +51,8 @@ pub(crate) struct Session {
     /// A sealed segment waits to be synced when the lock is free again.
     pub(crate) sync_due: bool,
     pub(crate) scratch: Vec<u8>,
+    /// The records that compaction looks at next.
+    pub(crate) ahead: Vec<Ahead>,
 }
 
 /// The state as this process last saw or made it.

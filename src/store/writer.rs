@@ -143,6 +143,7 @@ impl<'a> Writer<'a> {
         };
         let mut header = header_of(key.bytes, &put, value.len(), file.is_some());
         self.room_for_put(header.units())?;
+        let old = found.map(|found| found.header);
         match found {
             Some(Found { place: FoundAt::Log(at), entry, header: old }) => {
                 header.previous = *at;
@@ -163,7 +164,8 @@ impl<'a> Writer<'a> {
             staged.publish()?;
         }
         let at = self.append(&header, &[put.tag, key.bytes, value])?;
-        self.commit_one(&Record { at, header, hash: key.hash, tag: put.tag, arguments: [0; 3] })?;
+        let (hash, tag) = (key.hash, put.tag);
+        self.commit_one(&Record { at, header, hash, tag, arguments: [0; 3], old })?;
         if let Some(staged) = staged {
             staged.keep();
         }
@@ -176,15 +178,25 @@ impl<'a> Writer<'a> {
             return self.remove_in_transaction(key, found, flags);
         }
         let FoundAt::Log(at) = found.place else { return Ok(()) };
-        self.remove_at(at, found.entry, flags)
+        self.remove_known(at, found.entry, flags, Some(found.header))
     }
 
     /// Removes the key whose current record is at `at`, whether that record is sound or not.
     pub(crate) fn remove_at(&mut self, at: Location, entry: u32, flags: u8) -> Result<()> {
+        self.remove_known(at, entry, flags, None)
+    }
+
+    fn remove_known(
+        &mut self,
+        at: Location,
+        entry: u32,
+        flags: u8,
+        old: Option<Header>,
+    ) -> Result<()> {
         let header = Header { flags, entry, previous: at, ..Header::job(Kind::Delete, 0) };
         self.room_for_job(header.units())?;
         let place = self.append(&header, &[])?;
-        self.commit_one(&Record::job(place, header, [0; 3]))?;
+        self.commit_one(&Record { old, ..Record::job(place, header, [0; 3]) })?;
         self.drop_page_if_empty(entry)?;
         self.maintain(header.units())
     }
@@ -228,7 +240,8 @@ impl<'a> Writer<'a> {
     pub(crate) fn put_again(&mut self, header: &Header, body: &[u8], hash: u64) -> Result<()> {
         let at = self.append(header, &[body])?;
         let tag = &body[..usize::from(header.tag_len)];
-        self.commit_one(&Record { at, header: *header, hash, tag, arguments: [0; 3] })
+        let (arguments, old) = ([0; 3], Some(*header));
+        self.commit_one(&Record { at, header: *header, hash, tag, arguments, old })
     }
 
     fn commit_one(&mut self, record: &Record<'_>) -> Result<()> {

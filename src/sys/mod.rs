@@ -38,3 +38,10 @@ pub(crate) mod sync;
 pub(crate) mod testing;
 #[cfg(not(loom))]
 pub(crate) mod trust;
+
+#[cfg(not(loom))]
+pub(crate) use crate::sys::map::prefetch;
+
+/// Models have no cache to load into.
+#[cfg(loom)]
+pub(crate) fn prefetch(_word: &crate::sys::sync::AtomicU64) {}

@@ -44,6 +44,7 @@ struct Extent {
 struct Extents {
     name: &'static str,
     unit_words: usize,
+    /// Units in extent 0: a power of two, so that a unit is found by shifts.
     base: u64,
     extents: [Extent; MAX_EXTENTS],
 }
@@ -55,14 +56,13 @@ impl Extents {
     }
 
     /// The extent of a unit, and its index there.
+    #[inline]
     fn place(&self, unit: u64) -> (usize, u64) {
-        match unit / self.base {
-            0 => (0, unit),
-            multiple => {
-                let power = multiple.ilog2();
-                (power as usize + 1, unit - (self.base << power))
-            }
+        if unit < self.base {
+            return (0, unit);
         }
+        let level = unit.ilog2();
+        ((level - self.base.ilog2()) as usize + 1, unit - (1 << level))
     }
 
     fn extent_bytes(&self, extent: usize) -> u64 {

@@ -64,21 +64,37 @@ fn place<S: Space>(space: &S, bucket: u64, wanted: impl Fn(Slot) -> bool) -> Opt
     })
 }
 
-/// How many slots of the chain are empty.
-pub(crate) fn vacancies<S: Space>(space: &S, bucket: u64) -> usize {
-    chain(space, bucket)
-        .flat_map(|line| line[..SLOTS].iter())
-        .filter(|word| word.load(Ordering::Relaxed) == 0)
-        .count()
+/// Whether at least `count` slots of the chain are empty.
+pub(crate) fn has_vacancies<S: Space>(space: &S, bucket: u64, count: usize) -> bool {
+    let mut left = count;
+    for line in chain(space, bucket) {
+        let empty = line[..SLOTS].iter().filter(|word| word.load(Ordering::Relaxed) == 0).count();
+        left = left.saturating_sub(empty);
+        if left == 0 {
+            return true;
+        }
+    }
+    left == 0
 }
 
 /// Puts a new slot into the chain of `bucket`, unless it is there; false if there is no room.
 pub(crate) fn insert<S: Space>(space: &S, bucket: u64, slot: Slot, entry: u32) -> bool {
     let location = slot.location();
-    let there = place(space, bucket, |old| !old.is_empty() && old.location() == location);
-    let Some(place) = there.or_else(|| vacancy(space, bucket)) else {
-        return false;
-    };
+    let mut vacant = None;
+    for line in chain(space, bucket) {
+        for index in 0..SLOTS {
+            let old = Slot(line[index].load(Ordering::Relaxed));
+            if old.is_empty() {
+                vacant = vacant.or(Some(Place { line, index }));
+            } else if old.location() == location {
+                let place = Place { line, index };
+                place.set_entry(entry);
+                place.publish(slot);
+                return true;
+            }
+        }
+    }
+    let Some(place) = vacant else { return false };
     place.set_entry(entry);
     place.publish(slot);
     true

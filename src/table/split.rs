@@ -3,6 +3,7 @@
 use crate::format::entry::HASH;
 use crate::format::slot::{SLOTS, Slot, bucket_of};
 use crate::format::state::Geometry;
+use crate::sys::prefetch;
 use crate::sys::sync::Ordering;
 use crate::table::lookup::{chain, entry_of, link_of};
 use crate::table::pages::entry;
@@ -61,6 +62,20 @@ fn occupied<S: Space>(space: &S, bucket: u64) -> impl Iterator<Item = (&Line, us
             Some((line, index, hash))
         })
     })
+}
+
+/// Starts loading the entries whose hashes the next `splits` splits will ask for.
+pub(crate) fn prefetch_entries<S: Space>(space: &S, before: Geometry, splits: u64) {
+    let old = before.buckets() - (1 << before.buckets().max(1).ilog2());
+    for line in (old..old + splits).filter_map(|bucket| space.bucket(bucket)) {
+        for index in 0..SLOTS {
+            if line[index].load(Ordering::Relaxed) != 0
+                && let Some(words) = entry(space, entry_of(line, index))
+            {
+                prefetch(&words[HASH]);
+            }
+        }
+    }
 }
 
 /// Overflow buckets that splitting once can need at most.
