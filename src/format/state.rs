@@ -51,6 +51,11 @@ impl Geometry {
         self.0 >> BUCKET_BITS
     }
 
+    /// The generation after this one.
+    pub(crate) fn next_generation(self) -> u64 {
+        (self.generation() + 1) & (u64::MAX >> BUCKET_BITS)
+    }
+
     pub(crate) fn buckets(self) -> u64 {
         self.0 & ((1 << BUCKET_BITS) - 1)
     }

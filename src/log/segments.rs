@@ -169,6 +169,15 @@ impl Segments {
         );
     }
 
+    /// Forgets the map of a segment that was begun in vain.
+    pub(crate) fn forget(&self, segment: Segment) {
+        if let Some(place) = self.place(segment)
+            && place.load(Ordering::Acquire) >> 32 == u64::from(segment.number()) + 1
+        {
+            place.store(0, Ordering::Release);
+        }
+    }
+
     /// Makes a new file of `units` for a segment, with blocks for all of it, and maps it. A file of
     /// that name left by a process that died while doing so is used or replaced.
     pub(crate) fn create(

@@ -50,7 +50,11 @@ impl Writer<'_> {
     /// Applies one committed record and moves `applied` past it.
     pub(crate) fn apply(&mut self, record: &Record<'_>) -> Result<()> {
         let mut state = self.state;
+        let failures = self.shared.table.failures();
         self.apply_to(&mut state, record)?;
+        if self.shared.table.failures() != failures {
+            return Err(self.shared.table.unmapped());
+        }
         self.state = state;
         self.flip(record.end())
     }
@@ -79,11 +83,15 @@ impl Writer<'_> {
                 }
             }
             Kind::Retire => self.apply_retire(state, record.at)?,
-            Kind::AddPage => pages::add(table, state, first as u32, record.at),
+            Kind::AddPage => {
+                let life = pages::life(state, record.at);
+                pages::add(table, state, first as u32, life);
+            }
             Kind::DropPage => pages::drop_page(table, state, first as u32),
             Kind::MergePages => {
                 let pair = (first as u32, second as u32);
-                pages::merge(table, state, pair, third as u32, record.at);
+                let life = pages::life(state, record.at);
+                pages::merge(table, state, pair, third as u32, life);
             }
             Kind::Spill => {
                 publish::spill(table, first, second as u32);
@@ -91,7 +99,11 @@ impl Writer<'_> {
             }
             Kind::Grow => {
                 for _ in 0..first.min(64) {
-                    state.overflows = split::split(table, state.geometry, state.overflows);
+                    let Some(overflows) = split::split(table, state.geometry, state.overflows)
+                    else {
+                        return Err(table.unmapped());
+                    };
+                    state.overflows = overflows;
                     let (generation, buckets) =
                         (state.geometry.generation(), state.geometry.buckets());
                     state.geometry = Geometry::new(generation, buckets + 1);
@@ -134,6 +146,7 @@ impl Writer<'_> {
         let file = self.file_of(*at, header)?;
         state.file_bytes += file.map_or(0, |file| file.len);
         if header.previous.is_none() {
+            pages::set_first_row(table, header.entry, header.row);
             state.len += 1;
             state.next_row = state.next_row.max(header.row + 1) & LOCATION_MASK;
             if header.entry / PAGE_ENTRIES as u32 + 1 == state.last_page {
@@ -187,7 +200,7 @@ impl Writer<'_> {
         if let Some(file) = self.file_of(header.previous, &old)? {
             state.file_bytes = state.file_bytes.saturating_sub(file.len);
             if kept != Some(file) && header.flags & TRANSACTION == 0 {
-                self.shared.delete_value_file(file);
+                self.shared.bury(header.previous, file);
             }
         }
         Ok(())
@@ -251,7 +264,7 @@ impl Writer<'_> {
             && let Some(file) = self.file_of(header.previous, &old)?
             && kept != Some(file)
         {
-            self.shared.delete_value_file(file);
+            self.shared.bury(header.previous, file);
         }
         Ok(())
     }
@@ -274,11 +287,13 @@ impl Writer<'_> {
     /// record hold nothing live any more.
     fn apply_clear(&self, state: &mut State, at: Location, generation: u64) -> Result<()> {
         let geometry = Geometry::new(generation, FIRST_BUCKETS);
-        self.shared.head.set_geometry(geometry);
+        self.shared.table.switch(geometry);
         for name in self.shared.table.stale_files(generation)? {
             self.shared.discard_file(&name);
         }
         if state.file_bytes != 0 {
+            // A value that was on disk goes only when its removal is.
+            self.shared.settle_on_disk();
             self.shared.delete_all_value_files()?;
         }
         while state.first != at.segment() {

@@ -27,6 +27,11 @@ const SPARES: u64 = 2;
 /// What `compact` leaves dead: an eighth of what is live.
 const COMPACT_SHARE: u64 = 8;
 
+/// What maintenance cannot do now, for want of space or maps, is left for the next write.
+fn unless_corrupt(result: Result<()>) -> Result<()> {
+    result.or_else(|error| if error.kind() == ErrorKind::Corrupt { Err(error) } else { Ok(()) })
+}
+
 /// A record of the oldest segment that is about to be looked at.
 pub(crate) struct Ahead {
     at: Location,
@@ -42,10 +47,13 @@ impl Writer<'_> {
         if self.session.overlay.is_some() {
             return Ok(());
         }
-        match self.maintain_now(units) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => Err(error),
-            _ => Ok(()),
-        }
+        unless_corrupt(self.maintain_now(units))
+    }
+
+    /// As `maintain`, after the removal of a key.
+    pub(crate) fn maintain_after_removal(&mut self, entry: u32, units: u64) -> Result<()> {
+        unless_corrupt(self.drop_page_if_empty(entry))?;
+        self.maintain(units)
     }
 
     fn maintain_now(&mut self, units: u64) -> Result<()> {
@@ -208,6 +216,7 @@ impl Writer<'_> {
 
     /// One step of `compact()`: false when there is no more to do.
     fn compact_step(&mut self, last: Location) -> Result<bool> {
+        self.not_in_transaction("compact()")?;
         let live = self.state.live_bytes;
         let (_, segment) = self.allowance();
         let is_tight = 8 * self.state.log_units <= live + live / COMPACT_SHARE + 2 * segment;

@@ -75,7 +75,7 @@ impl Writer<'_> {
             return self.clear_in_transaction();
         }
         let removed = self.state.len;
-        let generation = self.state.geometry.generation() + 1;
+        let generation = self.state.geometry.next_generation();
         self.shared.table.begin_generation(generation)?;
         // In one segment, so that the settings are not dropped with the segments before it.
         self.room_for_job(32)?;

@@ -41,12 +41,13 @@ impl Writer<'_> {
     fn begin_changes_on_disk(&mut self) -> Result<()> {
         let (head, here) = (&self.shared.head, self.shared.whereabouts()?);
         if head.is_clean() || head.whereabouts() != here {
-            head.set_clean(false);
             head.set_whereabouts(&here);
+            head.set_clean(false);
             if self.state.log_units != 0 {
-                head.map()
-                    .flush_range(0, HEAD_BYTES)
-                    .map_err(|source| self.shared.failed("write to disk", "head", source))?;
+                head.map().flush_range(0, HEAD_BYTES).map_err(|source| {
+                    head.set_sync_failed(true);
+                    self.shared.failed("write to disk", "head", source)
+                })?;
             }
         }
         self.session.has_begun = true;
@@ -78,7 +79,7 @@ impl Shared {
         let tail = self.head.tail().segment();
         let mut segment = from.segment();
         while tail.is_after(segment.next()) {
-            if self.sync_segment(segment, None).is_err() {
+            if self.sync_segment(segment, None).and_then(|()| self.sync_directories()).is_err() {
                 return;
             }
             segment = segment.next();
@@ -113,7 +114,7 @@ impl Shared {
         Ok(tail)
     }
 
-    fn synced(&self) -> Location {
+    pub(crate) fn synced(&self) -> Location {
         let state = self.head.state().1;
         let own = Location::from_bits(self.process().synced.load(Ordering::Acquire));
         let first = Location::new(state.first, HEADER_UNITS);
@@ -195,7 +196,10 @@ impl Shared {
         if self.dir.exists("values").unwrap_or(false) {
             let _ = self.dir.sync_sub("values");
         }
-        self.dir.sync().map_err(|source| self.failed("write to disk the directory", ".", source))
+        self.dir.sync().map_err(|source| {
+            self.head.set_sync_failed(true);
+            self.failed("write to disk the directory", ".", source)
+        })
     }
 }
 

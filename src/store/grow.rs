@@ -1,7 +1,7 @@
 //! Keeping the table in shape: overflow buckets, splits, pages.
 
-use crate::error::Result;
-use crate::format::entry::{BITMAP, PAGE_ENTRIES};
+use crate::error::{Error, Result};
+use crate::format::entry::{BITMAP, LIFE, PAGE_ENTRIES};
 use crate::format::record::Kind;
 use crate::format::slot::bucket_of;
 use crate::format::state::Geometry;
@@ -20,6 +20,12 @@ impl Writer<'_> {
     /// Makes sure that `count` new slots fit into the chain of a hash.
     pub(crate) fn vacancy_for(&mut self, hash: u64, count: usize) -> Result<()> {
         let bucket = bucket_of(hash, self.state.geometry.buckets());
+        if self.shared.table.bucket(bucket).is_none() {
+            return Err(Error::corrupt(
+                self.shared.dir.path(),
+                "a file of the table is missing; run repair() to make the table anew",
+            ));
+        }
         while !publish::has_vacancies(&self.shared.table, bucket, count) {
             let overflow = self.state.overflows;
             self.shared.table.ensure_overflow(self.state.geometry.generation(), overflow)?;
@@ -91,10 +97,12 @@ impl Writer<'_> {
     pub(crate) fn drop_page_if_empty(&mut self, entry: u32) -> Result<()> {
         let number = entry / PAGE_ENTRIES as u32;
         let Some(page) = self.shared.table.page(number) else { return Ok(()) };
-        if page[BITMAP].load(Ordering::Relaxed) != 0 || self.state.last_page == number + 1 {
-            return Ok(());
+        let is_listed = page[LIFE].load(Ordering::Relaxed) != 0;
+        let is_empty = page[BITMAP].load(Ordering::Relaxed) == 0;
+        if is_listed && is_empty && self.state.last_page != number + 1 {
+            self.job(Kind::DropPage, &[u64::from(number)])?;
         }
-        self.job(Kind::DropPage, &[u64::from(number)])
+        Ok(())
     }
 
     /// Merges two neighbouring pages if the pages are, on the whole, less than half full.

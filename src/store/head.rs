@@ -102,9 +102,8 @@ impl Head {
         next
     }
 
-    pub(crate) fn set_geometry(&self, geometry: Geometry) {
-        // ORDERING: Release, pairs with the Acquire load in `table::lookup`.
-        self.word(GEOMETRY).store(geometry.0, Ordering::Release);
+    pub(crate) fn geometry(&self) -> Geometry {
+        Geometry(self.word(GEOMETRY).load(Ordering::Relaxed))
     }
 
     pub(crate) fn settings(&self) -> Settings {

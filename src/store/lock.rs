@@ -94,6 +94,7 @@ fn acquire_contended<K: Kernel>(
 ) -> Result<(), TimedOut> {
     let started = Instant::now();
     let (mut spins, mut nap, mut mine) = (0, SHORTEST_SLEEP, me.0);
+    let mut asked = started;
     loop {
         let seen = word.load(Ordering::Relaxed);
         let is_predecessor = seen & SLOT_MASK == me.slot_bits();
@@ -125,10 +126,13 @@ fn acquire_contended<K: Kernel>(
         }
         // Whoever has slept may not be the only one: it leaves the mark on when it gets the lock.
         mine = me.0 | WAITERS;
-        if kernel.sleep(word, waited, nap.min(left)) {
+        let woken = kernel.sleep(word, waited, nap.min(left));
+        // However short the sleeps are, signals included, the kernel is asked now and then.
+        if woken && asked.elapsed() < LONGEST_SLEEP {
             spins = 0;
             continue;
         }
+        asked = Instant::now();
         nap = (nap * 2).min(LONGEST_SLEEP);
         let Some(slot) = holder(waited) else { continue };
         if let Some(_proof) = kernel.prove_dead(slot) {

@@ -136,6 +136,16 @@ impl Shared {
             .map_err(|source| self.failed("map the segment", &segment.file_name(), source))
     }
 
+    /// Maps the file that has the name of a segment now, whatever was mapped for it before.
+    pub(crate) fn reopen_segment(
+        &self,
+        segment: Segment,
+    ) -> Result<Option<&[crate::sys::sync::AtomicU64]>> {
+        self.log
+            .reopen(segment, |other| self.is_gone(other))
+            .map_err(|source| self.failed("map the segment", &segment.file_name(), source))
+    }
+
     /// Whether a segment lies before the oldest that has a file.
     pub(crate) fn is_gone(&self, segment: Segment) -> bool {
         self.head.state().1.oldest.is_after(segment)

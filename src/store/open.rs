@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -71,7 +72,10 @@ impl Store {
         if let Some(shared) = open.get(&(device, inode, read_only)).and_then(Weak::upgrade)
             && shared.is_in_place()
         {
-            return Ok(Store(shared));
+            drop(open);
+            let store = Store(shared);
+            store.check_whereabouts()?;
+            return Ok(store);
         }
         let map = open_head(&dir, options, may_create && is_writable, is_writable)?;
         let store = Store(Arc::new(shared(dir, map, read_only, is_writable)?));
@@ -99,6 +103,11 @@ impl Store {
             )
             .at(self.directory()));
         }
+        // One at a time, and without a slot while waiting: whoever holds a slot counts as one that
+        // uses the store as it is.
+        let gate = shared.dir.file(HEAD, true).map_err(|source| shared.failed("open", HEAD, source))?;
+        fs2::FileExt::lock_exclusive(&gate)
+            .map_err(|source| shared.failed("lock for a rebuild", HEAD, source))?;
         self.rebuild_after_power_loss(|| is_trusted().unwrap_or(false))
     }
 }
@@ -143,7 +152,7 @@ fn open_head(dir: &Dir, options: &OpenOptions, may_create: bool, writable: bool)
     for _ in 0..3 {
         match dir.file(HEAD, writable) {
             Ok(file) => {
-                if file.metadata().map_err(failed)?.len() < HEAD_BYTES as u64 && may_create {
+                if may_create && is_blank(&file).map_err(failed)? {
                     fill_head(&file, dir, options)?;
                 }
                 let short = |_| {
@@ -181,13 +190,24 @@ fn create_head(dir: &Dir, options: &OpenOptions) -> Result<()> {
     result
 }
 
+/// Whether a `head` is short or begins with zeros: it never reached the disk.
+fn is_blank(file: &std::fs::File) -> std::io::Result<bool> {
+    let mut start = [0; 64];
+    let len = file.metadata()?.len();
+    if len < HEAD_BYTES as u64 {
+        return Ok(len == 0 || file.read_at(&mut start, 0)? == 0 || start.iter().all(|it| *it == 0));
+    }
+    file.read_exact_at(&mut start, 0)?;
+    Ok(start.iter().all(|byte| *byte == 0))
+}
+
 /// Fills a `head` that never reached the disk before the power went.
 fn fill_head(file: &std::fs::File, dir: &Dir, options: &OpenOptions) -> Result<()> {
     let path = dir.join(HEAD);
     let failed = |source| Error::io("create the cache", &path, source);
     fs2::FileExt::lock_exclusive(file).map_err(failed)?;
-    if file.metadata().map_err(failed)?.len() < HEAD_BYTES as u64 {
-        std::os::unix::fs::FileExt::write_all_at(file, &image(dir, options)?, 0).map_err(failed)?;
+    if is_blank(file).map_err(failed)? {
+        file.write_all_at(&image(dir, options)?, 0).map_err(failed)?;
     }
     Ok(())
 }
@@ -256,6 +276,12 @@ impl Writer<'_> {
     /// Makes the files of a store that has only its head yet. Done again if cut short.
     pub(crate) fn begin_log(&mut self) -> Result<()> {
         let shared = self.shared;
+        if self.state.len != 0 || self.state.next_row != 1 {
+            return Err(Error::corrupt(
+                &shared.dir.join(HEAD),
+                "the state of the cache is damaged; run repair() to keep all that can be",
+            ));
+        }
         let names = shared
             .dir
             .list("")

@@ -37,19 +37,33 @@ impl Store {
         value: &mut Vec<u8>,
     ) -> Result<Option<Hit>> {
         let shared = &*self.0;
-        let mut failure = None;
-        let hit = lookup(&shared.table, key.hash, |candidate| {
-            match shared.look(&candidate, key.bytes, tag.as_deref_mut(), value) {
-                Ok(verdict) => verdict,
-                Err(error) => {
-                    failure = Some(error);
-                    Verdict::Other
+        let failures = shared.table.failures();
+        let mut seen = None;
+        loop {
+            let (mut failure, mut pending) = (None, None);
+            let hit = lookup(&shared.table, key.hash, |candidate| {
+                if candidate.slot.is_pending() {
+                    pending = Some(candidate.slot);
                 }
+                match shared.look(&candidate, key.bytes, tag.as_deref_mut(), value) {
+                    Ok(verdict) => verdict,
+                    Err(error) => {
+                        failure = Some(error);
+                        Verdict::Other
+                    }
+                }
+            });
+            match (hit, failure) {
+                (Some(hit), _) => return Ok(Some(hit)),
+                (None, Some(error)) => return Err(error),
+                (None, None) if shared.table.failures() != failures => {
+                    return Err(shared.table.unmapped());
+                }
+                // A transaction may have removed the key here and stored it again in a slot that
+                // was passed before: one more look sees all slots of that transaction.
+                (None, None) if pending != seen => seen = pending,
+                (None, None) => return Ok(None),
             }
-        });
-        match (hit, failure) {
-            (None, Some(error)) => Err(error),
-            (hit, _) => Ok(hit),
         }
     }
 
@@ -98,9 +112,7 @@ impl Shared {
         for fresh in [false, true] {
             let Some(at) = self.resolve(candidate.slot)? else { return Ok(Verdict::Other) };
             let words = if fresh {
-                self.log
-                    .reopen(at.segment(), |other| self.is_gone(other))
-                    .map_err(|error| self.failed("map", &at.segment().file_name(), error))?
+                self.reopen_segment(at.segment())?
             } else {
                 self.segment(at.segment())?
             };

@@ -8,6 +8,7 @@
 //! that, it is all done again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -23,7 +24,7 @@ use crate::store::space::segment_units;
 use crate::store::{Store, Writer};
 use crate::sys::liveness;
 use crate::sys::sync::Ordering;
-use crate::table::extents::{FIRST_BUCKETS, file_generation};
+use crate::table::extents::{FIRST_BUCKETS, TableFiles, file_generation};
 use crate::table::{pages, publish};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -95,8 +96,8 @@ impl Writer<'_> {
 
     /// `trusted` is the end of the log if it is known: then no gap before it ends the history.
     fn rebuild(&mut self, trusted: Option<Location>) -> Result<Vec<Finding>> {
-        let segments = self.segments_on_disk()?;
         let mut history = History::default();
+        let segments = self.segments_on_disk(trusted.is_some(), &mut history)?;
         if trusted.is_some() || !self.clears_after_power_loss() {
             self.read_history(&segments, trusted, &mut history)?;
         }
@@ -112,21 +113,33 @@ impl Writer<'_> {
         Ok(history.findings)
     }
 
-    fn segments_on_disk(&mut self) -> Result<Segments> {
+    fn segments_on_disk(&mut self, is_trusted: bool, history: &mut History) -> Result<Segments> {
         let shared = self.shared;
         let names = shared
             .dir
             .list("")
             .map_err(|source| shared.failed("list the files of", ".", source))?;
+        let (state, tail) = (self.state, self.tail);
         let mut headers: Vec<SegmentHeader> = Vec::new();
         for segment in names.iter().filter_map(|name| Segment::from_file_name(name)) {
             let is_gone = |_| false;
             let opened = shared.log.reopen(segment, is_gone);
             let Ok(Some(words)) = opened else { continue };
+            let units = words.len() as u64;
             let Some(words) = words.first_chunk::<{ HEADER_UNITS as usize }>() else { continue };
             let words = std::array::from_fn(|index| words[index].load(Ordering::Relaxed));
             let header = SegmentHeader::decode(&words, shared.identity.store_id);
-            headers.extend(header.filter(|header| header.segment == segment));
+            let sound = header.filter(|header| header.segment == segment);
+            let is_known = is_trusted && segment.is_within(state.oldest, tail.segment());
+            if sound.is_none() && is_known {
+                history.findings.push(Finding {
+                    path: shared.dir.join(&segment.file_name()),
+                    what: "the header of the segment is damaged".to_owned(),
+                });
+                let (first, oldest) = (state.first, state.oldest);
+                headers.push(SegmentHeader { segment, units, first, oldest, synced: state.synced });
+            }
+            headers.extend(sound);
         }
         // The newest header knows most; serial numbers compare among the files of one time.
         let newest = headers.iter().copied().reduce(|newest, other| {
@@ -255,12 +268,11 @@ impl Writer<'_> {
 
     /// Puts the current records into the new table, in the order of their rows.
     fn build(&mut self, state: &mut State, history: &mut History) -> Result<()> {
-        let table = &self.shared.table;
+        let table = &TableFiles::in_the_making(Arc::clone(&self.shared.dir), state.geometry);
         let (generation, buckets) = (state.geometry.generation(), state.geometry.buckets());
         for bucket in 0..buckets {
             table.ensure_bucket(generation, bucket)?;
         }
-        self.shared.head.set_geometry(state.geometry);
         let mut rows: Vec<_> = history.live.iter().map(|(at, row)| (*row, *at)).collect();
         rows.sort_unstable();
         for (row, at) in rows {
@@ -271,7 +283,8 @@ impl Writer<'_> {
                 let page = pages::next_number(state);
                 table.ensure_page(generation, u64::from(page))?;
                 state.next_row = row;
-                pages::add(table, state, page, at);
+                let life = pages::life(state, at);
+                pages::add(table, state, page, life);
             }
             let bucket = bucket_of(hash, buckets);
             if publish::vacancy(table, bucket).is_none() {
@@ -313,6 +326,8 @@ impl Writer<'_> {
         head.set_tail(self.tail);
         self.applied = head.flip(Applied::new(self.tail, self.applied.0 >> 48), self.tail, &state);
         self.state = state;
+        self.shared.table.switch(state.geometry);
+        self.session.active = None;
         head.set_sync_failed(false);
         head.set_clean(false);
         head.set_whereabouts(&here);
@@ -323,6 +338,7 @@ impl Writer<'_> {
         for number in segments.units.keys() {
             let segment = Segment::new(u64::from(*number));
             if !segment.is_within(self.state.oldest, self.tail.segment()) {
+                self.shared.log.forget(segment);
                 self.shared.discard_segment(segment);
             }
         }

@@ -22,9 +22,17 @@ impl Writer<'_> {
                 continue;
             }
             let mut state = self.state;
+            let failures = self.shared.table.failures();
             let end = self.apply_transaction(&mut state, at)?;
+            if self.shared.table.failures() != failures {
+                return Err(self.shared.table.unmapped());
+            }
             self.state = state;
             self.flip(end)?;
+        }
+        if self.shared.head.geometry().generation() != self.state.geometry.generation() {
+            // A rebuilt table was made to hold by its state block, and then its maker was killed.
+            self.shared.table.switch(self.state.geometry);
         }
         Ok(())
     }

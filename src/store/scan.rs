@@ -53,7 +53,7 @@ impl Store {
     /// Begins a walk over the keys that are there now.
     pub(crate) fn scan(&self) -> Scan {
         let state = self.state();
-        let added = self.own_overlay(|overlay| overlay.added().count()).unwrap_or(0);
+        let added = self.own_overlay(|overlay| overlay.len_of_changes()).unwrap_or(0);
         Scan {
             front: End::default(),
             back: End::default(),
@@ -69,10 +69,10 @@ impl Scan {
     pub(crate) fn next(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
         while self.from < self.to {
             let Some((page, index)) = self.step_front(store) else { break };
-            let Some(row) = store.0.item(page, index, store, item)? else {
-                self.check_front(store);
-                continue;
-            };
+            let row = store.0.item(page, index, store, item)?;
+            // Only now is it known that the entry was of this life of the page.
+            let is_current = self.front.is_current(store);
+            let Some(row) = row.filter(|_| is_current) else { continue };
             if row >= self.from && row < self.to {
                 self.from = row + 1;
                 return Ok(true);
@@ -82,21 +82,26 @@ impl Scan {
             }
         }
         self.from = self.to;
-        let Some(position) = self.added.next() else { return Ok(false) };
-        store.added_item(position, item)
+        for position in self.added.by_ref() {
+            if store.added_item(position, item) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The next key from the back; false at the end.
     pub(crate) fn next_back(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
-        if let Some(position) = self.added.next_back() {
-            return store.added_item(position, item);
+        while let Some(position) = self.added.next_back() {
+            if store.added_item(position, item) {
+                return Ok(true);
+            }
         }
         while self.from < self.to {
             let Some((page, index)) = self.step_back(store) else { break };
-            let Some(row) = store.0.item(page, index, store, item)? else {
-                self.check_back(store);
-                continue;
-            };
+            let row = store.0.item(page, index, store, item)?;
+            let is_current = self.back.is_current(store);
+            let Some(row) = row.filter(|_| is_current) else { continue };
             if row >= self.from && row < self.to {
                 self.to = row;
                 return Ok(true);
@@ -111,81 +116,27 @@ impl Scan {
 
     /// The page and the position in it of the next entry from the front.
     fn step_front(&mut self, store: &Store) -> Option<(u32, u32)> {
-        let table = &store.0.table;
         loop {
-            if let Some(page) = &self.front.page
-                && !page.is_current(table)
-            {
-                self.front.page = None;
+            let page = self.front.page_or(store, self.from)?;
+            if self.front.bitmap != 0 {
+                let index = self.front.bitmap.trailing_zeros();
+                self.front.bitmap &= self.front.bitmap - 1;
+                return Some((page, index));
             }
-            match &self.front.page {
-                None => self.front.enter(find_page(store, self.from)?),
-                Some(_) if self.front.bitmap == 0 => {
-                    // The page may have got more entries, or another successor, since.
-                    let number = self.front.page.as_ref()?.number;
-                    let Some(page) = pages::snapshot(table, number) else {
-                        self.front.page = None;
-                        continue;
-                    };
-                    match page.next.checked_sub(1) {
-                        None => return None,
-                        Some(next) => match pages::snapshot(table, next) {
-                            Some(next) if page.is_current(table) => self.front.enter(next),
-                            _ => self.front.page = None,
-                        },
-                    }
-                }
-                Some(page) => {
-                    let index = self.front.bitmap.trailing_zeros();
-                    self.front.bitmap &= self.front.bitmap - 1;
-                    return Some((page.number, index));
-                }
-            }
+            self.front.enter_neighbour(store, |page| page.next)?;
         }
     }
 
+    /// The page and the position in it of the next entry from the back.
     fn step_back(&mut self, store: &Store) -> Option<(u32, u32)> {
-        let table = &store.0.table;
         loop {
-            if let Some(page) = &self.back.page
-                && !page.is_current(table)
-            {
-                self.back.page = None;
+            let page = self.back.page_or(store, self.to.saturating_sub(1))?;
+            if self.back.bitmap != 0 {
+                let index = 63 - self.back.bitmap.leading_zeros();
+                self.back.bitmap &= !(1 << index);
+                return Some((page, index));
             }
-            match &self.back.page {
-                None => self.back.enter(find_page(store, self.to.saturating_sub(1))?),
-                Some(_) if self.back.bitmap == 0 => {
-                    let number = self.back.page.as_ref()?.number;
-                    let Some(page) = pages::snapshot(table, number) else {
-                        self.back.page = None;
-                        continue;
-                    };
-                    match page.previous.checked_sub(1) {
-                        None => return None,
-                        Some(previous) => match pages::snapshot(table, previous) {
-                            Some(previous) if page.is_current(table) => self.back.enter(previous),
-                            _ => self.back.page = None,
-                        },
-                    }
-                }
-                Some(page) => {
-                    let index = 63 - self.back.bitmap.leading_zeros();
-                    self.back.bitmap &= !(1 << index);
-                    return Some((page.number, index));
-                }
-            }
-        }
-    }
-
-    fn check_front(&mut self, store: &Store) {
-        if self.front.page.as_ref().is_some_and(|page| !page.is_current(&store.0.table)) {
-            self.front.page = None;
-        }
-    }
-
-    fn check_back(&mut self, store: &Store) {
-        if self.back.page.as_ref().is_some_and(|page| !page.is_current(&store.0.table)) {
-            self.back.page = None;
+            self.back.enter_neighbour(store, |page| page.previous)?;
         }
     }
 }
@@ -194,6 +145,35 @@ impl End {
     fn enter(&mut self, page: Snapshot) {
         self.bitmap = page.bitmap;
         self.page = Some(page);
+    }
+
+    fn is_current(&self, store: &Store) -> bool {
+        self.page.as_ref().is_some_and(|page| page.is_current(&store.0.table))
+    }
+
+    /// The number of the page, which is found by `row` if there is none or if it left the list.
+    fn page_or(&mut self, store: &Store, row: u64) -> Option<u32> {
+        if !self.is_current(store) {
+            self.enter(find_page(store, row)?);
+        }
+        self.page.as_ref().map(|page| page.number)
+    }
+
+    /// Goes on to the neighbour that `side` names; `None` at the end of the list. When a page leaves
+    /// the list meanwhile, the place is found again by the row.
+    fn enter_neighbour(&mut self, store: &Store, side: impl Fn(&Snapshot) -> u32) -> Option<()> {
+        let table = &store.0.table;
+        let number = self.page.take()?.number;
+        // The page may have another neighbour by now.
+        let Some(page) = pages::snapshot(table, number) else { return Some(()) };
+        let neighbour = pages::snapshot(table, side(&page).checked_sub(1)?);
+        // Still linked after it was read: so it was read in the life in which it is the neighbour.
+        let is_linked =
+            pages::snapshot(table, number).is_some_and(|again| side(&again) == side(&page));
+        if let Some(neighbour) = neighbour.filter(|_| is_linked) {
+            self.enter(neighbour);
+        }
+        Some(())
     }
 }
 
@@ -208,6 +188,13 @@ fn find_page(store: &Store, row: u64) -> Option<Snapshot> {
         for _ in 0..=state.pages {
             let Some(number) = next.checked_sub(1) else { return found };
             let Some(page) = pages::snapshot(table, number) else { continue 'again };
+            let is_linked = found.as_ref().is_none_or(|before| {
+                pages::snapshot(table, before.number)
+                    .is_some_and(|again| again.life == before.life && again.next == next)
+            });
+            if !is_linked {
+                continue 'again;
+            }
             if found.is_some() && page.first_row > row {
                 return found;
             }
@@ -287,12 +274,11 @@ impl Store {
         session.overlay.as_ref().map(look)
     }
 
-    fn added_item(&self, position: usize, item: &mut Item) -> Result<bool> {
-        Ok(self
-            .own_overlay(|overlay| {
-                overlay.added().nth(position).is_some_and(|(_, found)| fill_own(overlay, &found, item))
-            })
-            .unwrap_or(false))
+    fn added_item(&self, position: usize, item: &mut Item) -> bool {
+        self.own_overlay(|overlay| {
+            overlay.added(position).is_some_and(|found| fill_own(overlay, &found, item))
+        })
+        .unwrap_or(false)
     }
 }
 

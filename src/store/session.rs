@@ -2,12 +2,14 @@
 //! through.
 
 use std::cell::RefCell;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::location::{Location, Segment};
+use crate::format::record::FileRef;
 use crate::format::state::{Applied, State};
 use crate::store::compact::Ahead;
 use crate::store::lock::{self, Kernel, Owner};
@@ -15,7 +17,7 @@ use crate::store::transaction::Overlay;
 use crate::store::{Shared, Store};
 use crate::sys::file::Dir;
 use crate::sys::liveness::{self, Claim, DeathProof};
-use crate::sys::raw::{futex_wait, futex_wake};
+use crate::sys::raw::{futex_wait, futex_wake, process_token};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// What a process holds of a store for writing. After a fork the child begins with a new one.
@@ -24,6 +26,10 @@ pub(crate) struct Process {
     pub(crate) session: ReentrantMutex<RefCell<Session>>,
     /// Up to where the log is known to be on disk from syncs of this process; 0 for nowhere.
     pub(crate) synced: AtomicU64,
+    /// A sealed segment waits to be synced, or a buried file to be deleted, when the lock is free.
+    pub(crate) sync_due: AtomicBool,
+    /// Files of replaced values that go when what replaced them is on disk.
+    pub(crate) buried: Mutex<Vec<FileRef>>,
 }
 
 impl Process {
@@ -31,6 +37,8 @@ impl Process {
         Process {
             session: ReentrantMutex::new(RefCell::new(Session::default())),
             synced: AtomicU64::new(0),
+            sync_due: AtomicBool::new(false),
+            buried: Mutex::new(Vec::new()),
         }
     }
 }
@@ -41,6 +49,8 @@ pub(crate) struct Session {
     claim: Option<Claim>,
     owner: Option<Owner>,
     pub(crate) known: Option<Known>,
+    /// The segment that this process knows as active, by its own rolling or mapped by name.
+    pub(crate) active: Option<Segment>,
     pub(crate) overlay: Option<Overlay>,
     /// The records of a transaction are being appended: nothing is committed until its end.
     pub(crate) is_gathering: bool,
@@ -48,8 +58,6 @@ pub(crate) struct Session {
     pub(crate) populated: Option<(Segment, usize)>,
     /// This process has marked the store as changed since it was opened.
     pub(crate) has_begun: bool,
-    /// A sealed segment waits to be synced when the lock is free again.
-    pub(crate) sync_due: bool,
     pub(crate) scratch: Vec<u8>,
     /// The records that compaction looks at next.
     pub(crate) ahead: Vec<Ahead>,
@@ -59,7 +67,6 @@ pub(crate) struct Session {
 #[derive(Clone, Copy)]
 pub(crate) struct Known {
     pub(crate) applied: Applied,
-    pub(crate) tail: Location,
     pub(crate) state: State,
 }
 
@@ -157,15 +164,29 @@ impl Shared {
         if !is_inner {
             self.acquire(&mut session, timeout)?;
         }
-        let mut held = Held { shared: self, session: &mut session, is_inner };
+        let token = process_token();
+        let mut held =
+            Held { shared: self, session: &mut session, is_inner, is_finished: false, token };
         let result = held.run(enter, work);
         drop(held);
-        if std::mem::take(&mut session.sync_due) && !is_inner {
-            drop(session);
-            drop(guard);
-            self.sync_sealed();
-        }
+        drop(session);
+        drop(guard);
+        self.sync_if_due();
         result
+    }
+
+    /// Waits for the disk as far as a write of this process has asked for it, when this thread
+    /// holds nothing that others wait for.
+    pub(crate) fn sync_if_due(&self) {
+        let process = self.process();
+        // ORDERING: Relaxed, a hint: what is to be synced is told by the state.
+        if !process.sync_due.load(Ordering::Relaxed) || process.session.is_owned_by_current_thread()
+        {
+            return;
+        }
+        process.sync_due.store(false, Ordering::Relaxed);
+        self.sync_sealed();
+        self.delete_buried();
     }
 
     /// Keeps the other threads of this process out.
@@ -204,6 +225,15 @@ impl Shared {
         let claim = liveness::claim(&self.dir)
             .map_err(|source| self.failed("claim a slot in", "procs", source))?;
         let owner = Owner::new(claim.slot(), claim.incarnation());
+        if let Some(word) = self.head.lock_word()
+            && lock::holder(word.load(Ordering::Relaxed)) == Some(claim.slot())
+        {
+            // The last owner of this slot died with the lock. Nobody can prove that any more, now
+            // that the slot is alive again: the lock is taken over and given back at once.
+            let system = System(&self.dir);
+            let _ = lock::acquire(&system, word, owner, Duration::ZERO);
+            lock::release(&system, word);
+        }
         session.claim = Some(claim);
         session.owner = Some(owner);
         Ok(owner)
@@ -227,6 +257,10 @@ struct Held<'a> {
     shared: &'a Shared,
     session: &'a mut Session,
     is_inner: bool,
+    /// The work has come to an end, well or with an error, and has not panicked.
+    is_finished: bool,
+    /// The process that took the lock.
+    token: u64,
 }
 
 impl Held<'_> {
@@ -245,20 +279,25 @@ impl Held<'_> {
             _ => shared.head.state().1,
         };
         let mut writer = Writer { shared, session: self.session, applied, tail, state };
-        enter(&mut writer)?;
-        let result = work(&mut writer);
+        let result = enter(&mut writer).and_then(|()| work(&mut writer));
         let Writer { applied, tail, state, .. } = writer;
-        if tail == shared.head.tail() {
-            self.session.known = Some(Known { applied, tail, state });
+        if tail == shared.head.tail() && applied.location() == tail {
+            self.session.known = Some(Known { applied, state });
         }
+        self.is_finished = true;
         result
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        if self.token != process_token() {
+            // A child that was forked in here: the lock is its parent's.
+            return;
+        }
+        self.session.is_gathering = false;
         let goes_on = self.session.overlay.is_some();
-        if !goes_on || (!self.is_inner && std::thread::panicking()) {
+        if !goes_on || (!self.is_inner && !self.is_finished) {
             self.session.overlay = None;
             self.shared.release();
         }
@@ -278,6 +317,13 @@ impl Writer<'_> {
             return Ok(());
         }
         self.recover()?;
+        let active = Some(self.tail.segment());
+        if self.state.log_units != 0 && self.session.active != active {
+            // Another process has begun it: a map that this one may have of a file of that name
+            // need not be the right one.
+            self.shared.reopen_segment(self.tail.segment())?;
+            self.session.active = active;
+        }
         if self.state.log_units == 0 {
             self.begin_log()?;
         }

@@ -105,6 +105,7 @@ impl Writer<'_> {
         let bytes: Vec<u8> = [size, recycled].iter().flat_map(|word| word.to_le_bytes()).collect();
         let at = self.append(&header, &[&bytes])?;
         self.tail = Location::new(next, HEADER_UNITS);
+        self.session.active = Some(next);
         let record = Record::job(at, header, [size, recycled, 0]);
         if !self.session.is_gathering {
             self.shared.head.set_tail(self.tail);
@@ -117,7 +118,7 @@ impl Writer<'_> {
         }
         if settings.power_loss == PowerLoss::Recover {
             self.shared.start_writeback(active);
-            self.session.sync_due = true;
+            self.shared.process().sync_due.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -133,24 +134,30 @@ impl Writer<'_> {
             )
             .at(shared.dir.path()));
         }
-        let mut recycled = 0;
         if state.oldest != state.first {
-            let units = self.spare_units(state.oldest)?;
-            if units.is_some_and(|units| units == size) && self.is_reusable(state.oldest, settings)?
-            {
+            let spare = self.spare_units(state.oldest)?;
+            if spare == Some(size) && self.is_reusable(state.oldest, settings)? {
                 let is_gone = |segment| shared.is_gone(segment);
-                let done = shared.log.recycle(state.oldest, next, is_gone).map_err(|source| {
+                shared.log.recycle(state.oldest, next, is_gone).map_err(|source| {
                     shared.failed("use again the segment", &state.oldest.file_name(), source)
                 })?;
-                recycled = if done { size } else { 0 };
+                self.store_segment_header(next, size);
+                return Ok(size);
+            }
+            if spare.is_none()
+                && let Some(words) = shared.reopen_segment(next)?
+            {
+                // Whoever gave the spare file its new name did not come to use it.
+                let units = words.len() as u64;
+                match units == size {
+                    true => self.store_segment_header(next, size),
+                    false => self.write_segment_header(next, size)?,
+                }
+                return Ok(units);
             }
         }
-        if recycled == 0 {
-            self.write_segment_header(next, size)?;
-        } else {
-            self.store_segment_header(next, size);
-        }
-        Ok(recycled)
+        self.write_segment_header(next, size)?;
+        Ok(0)
     }
 
     /// Makes a new file for a segment, with its header.
@@ -181,7 +188,16 @@ impl Writer<'_> {
 
     /// Units of a drained segment's file, if it is there.
     pub(crate) fn spare_units(&self, segment: Segment) -> Result<Option<u64>> {
-        Ok(self.shared.segment(segment)?.map(|words| words.len() as u64))
+        let name = segment.file_name();
+        match self.shared.dir.file(&name, true) {
+            Ok(file) => {
+                let len = file.metadata().map(|metadata| metadata.len());
+                let len = len.map_err(|source| self.shared.failed("look at", &name, source))?;
+                Ok(Some(len / 8))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.shared.failed("look at", &name, error)),
+        }
     }
 
     /// Whether the log up to where the segment was drained is on disk: only then may its records

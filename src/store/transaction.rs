@@ -76,13 +76,16 @@ impl Overlay {
         Some(if change.new.is_some() { self.find(&change.key).flatten() } else { None })
     }
 
-    /// The keys put here that replace no record, in order.
-    pub(crate) fn added(&self) -> impl DoubleEndedIterator<Item = (&[u8], Found)> {
-        self.changes.iter().enumerate().filter_map(|(index, change)| {
-            let new = change.new.as_ref().filter(|_| change.previous.is_none())?;
-            let place = FoundAt::Own(Own(index));
-            Some((&change.key[..], Found { place, entry: 0, header: new.header }))
-        })
+    /// Changes made so far, those that came to nothing included.
+    pub(crate) fn len_of_changes(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The key put by the change `index`, if it replaces no record.
+    pub(crate) fn added(&self, index: usize) -> Option<Found> {
+        let change = self.changes.get(index)?;
+        let new = change.new.as_ref().filter(|_| change.previous.is_none())?;
+        Some(Found { place: FoundAt::Own(Own(index)), entry: 0, header: new.header })
     }
 
     /// All keys put here.
@@ -248,7 +251,7 @@ impl OpenTransaction<'_> {
             std::mem::forget(guard);
             return Ok(());
         }
-        self.store.write(Duration::ZERO, |writer| {
+        let result = self.store.write(Duration::ZERO, |writer| {
             let Some(mut overlay) = writer.session.overlay.take() else { return Ok(()) };
             overlay.depth -= 1;
             if overlay.depth > 0 {
@@ -256,7 +259,10 @@ impl OpenTransaction<'_> {
                 return Ok(());
             }
             if commit { writer.commit(overlay) } else { Ok(()) }
-        })
+        });
+        drop(guard);
+        self.store.shared().sync_if_due();
+        result
     }
 }
 
@@ -285,8 +291,18 @@ impl Writer<'_> {
         let (start, published) = match gathered {
             Ok(gathered) => gathered,
             Err(error) => {
-                // Nothing is committed: what was appended is forgotten.
+                // Nothing is committed: what was appended is forgotten, and so are the segments
+                // that were begun for it.
+                let last = self.tail.segment();
                 (self.state, self.tail) = (before, tail);
+                self.session.active = Some(tail.segment());
+                let mut begun = tail.segment();
+                while begun != last {
+                    begun = begun.next();
+                    self.shared.log.forget(begun);
+                }
+                // The one in the making when it failed, if any.
+                self.shared.log.forget(begun.next());
                 return Err(error);
             }
         };
@@ -296,7 +312,7 @@ impl Writer<'_> {
         self.recover()?;
         for change in &removed {
             if let Some((_, entry, _)) = change.previous {
-                self.drop_page_if_empty(entry)?;
+                self.maintain_after_removal(entry, 0)?;
             }
         }
         let units = if start.segment() == self.tail.segment() {

@@ -17,16 +17,21 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::location::Location;
 use crate::format::record::FileRef;
+use crate::format::settings::PowerLoss;
 use crate::store::scan::PageCursor;
 use crate::store::{Shared, Store, Writer};
 use crate::sys::file::Dir;
 use crate::sys::liveness;
-use crate::sys::raw::random_u64;
+use crate::sys::raw::{process_token, random_u64};
 use crate::sys::sync::Ordering;
 
 const VALUES: &str = "values";
 const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Replaced files that wait for the disk; with so many, it is waited for.
+const BURIED: usize = 8;
 
 /// Numbers the files that this process writes.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -39,6 +44,8 @@ pub(crate) struct Staged {
     name: String,
     file: FileRef,
     is_kept: bool,
+    /// The process that wrote it: after a fork, the child's copy of this does nothing.
+    token: u64,
 }
 
 impl Staged {
@@ -70,7 +77,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.is_kept {
+        if !self.is_kept && self.token == process_token() {
             // What cannot be deleted now is swept later.
             let _ = self.dir.unlink(&self.name);
         }
@@ -133,7 +140,9 @@ impl Shared {
         let number = random_u64().map_err(failed)?;
         let file = self.dir.create_file(&name).map_err(failed)?;
         let dir = Arc::clone(&self.dir);
-        Ok((Staged { dir, name, file: FileRef { number, len: 0 }, is_kept: false }, file))
+        let reference = FileRef { number, len: 0 };
+        let token = process_token();
+        Ok((Staged { dir, name, file: reference, is_kept: false, token }, file))
     }
 
     pub(crate) fn open_value_file(&self, file: FileRef) -> Result<Option<File>> {
@@ -149,10 +158,38 @@ impl Shared {
         }
     }
 
-    /// Deletes a value file that no record names any more.
-    pub(crate) fn delete_value_file(&self, file: FileRef) {
-        // Gone already when this is done again after a kill.
-        let _ = self.dir.unlink(&file.name());
+    /// Deletes the file of the value at `previous`, which has been replaced or removed. If that
+    /// value is on disk, its file stays until what came after it is on disk, too.
+    pub(crate) fn bury(&self, previous: Location, file: FileRef) {
+        let is_durable = self.head.settings().power_loss == PowerLoss::Recover
+            && previous != self.synced()
+            && self.synced().is_at_or_after(previous);
+        if is_durable {
+            self.process().buried.lock().push(file);
+        } else {
+            // Gone already when this is done again after a kill.
+            let _ = self.dir.unlink(&file.name());
+        }
+    }
+
+    /// Deletes the files that wait for the disk, when there are many of them.
+    pub(crate) fn delete_buried(&self) {
+        if self.process().buried.lock().len() < BURIED {
+            return;
+        }
+        let buried = std::mem::take(&mut *self.process().buried.lock());
+        self.settle_on_disk();
+        for file in buried {
+            let _ = self.dir.unlink(&file.name());
+        }
+    }
+
+    /// Where power loss is provided for, waits until the log is on disk. A failure is remembered
+    /// for the next `sync`.
+    pub(crate) fn settle_on_disk(&self) {
+        if self.head.settings().power_loss == PowerLoss::Recover {
+            let _ = self.sync_to_tail();
+        }
     }
 
     /// Deletes the files of all values. Files that are still being written stay.
@@ -213,6 +250,7 @@ impl Store {
 impl Writer<'_> {
     /// Deletes the value files that no record names.
     pub(crate) fn sweep(&mut self) -> Result<()> {
+        self.not_in_transaction("sweeping")?;
         let mut named = HashSet::new();
         let mut cursor = PageCursor::default();
         while let Some(page) = self.page(&mut cursor)? {

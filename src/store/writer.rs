@@ -71,6 +71,7 @@ impl<'a> Writer<'a> {
 
     fn find_in_log(&self, key: HashedKey<'_>) -> Result<Option<Found>> {
         let mut failure = None;
+        let failures = self.shared.table.failures();
         let store_id = self.shared.identity.store_id;
         let found = lookup(&self.shared.table, key.hash, |candidate| {
             let at = candidate.slot.location();
@@ -92,6 +93,9 @@ impl<'a> Writer<'a> {
         });
         match (found, failure) {
             (None, Some(error)) => Err(error),
+            (None, None) if self.shared.table.failures() != failures => {
+                Err(self.shared.table.unmapped())
+            }
             (found, _) => Ok(found),
         }
     }
@@ -164,11 +168,12 @@ impl<'a> Writer<'a> {
             staged.publish()?;
         }
         let at = self.append(&header, &[put.tag, key.bytes, value])?;
-        let (hash, tag) = (key.hash, put.tag);
-        self.commit_one(&Record { at, header, hash, tag, arguments: [0; 3], old })?;
+        self.shared.head.set_tail(self.tail);
         if let Some(staged) = staged {
             staged.keep();
         }
+        let (hash, tag) = (key.hash, put.tag);
+        self.apply(&Record { at, header, hash, tag, arguments: [0; 3], old })?;
         self.maintain(header.units())
     }
 
@@ -197,8 +202,7 @@ impl<'a> Writer<'a> {
         self.room_for_job(header.units())?;
         let place = self.append(&header, &[])?;
         self.commit_one(&Record { old, ..Record::job(place, header, [0; 3]) })?;
-        self.drop_page_if_empty(entry)?;
-        self.maintain(header.units())
+        self.maintain_after_removal(entry, header.units())
     }
 
     /// Appends a job of the store itself and applies it.

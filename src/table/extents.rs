@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::PAGE_WORDS;
 use crate::format::slot::BUCKET_WORDS;
 use crate::format::state::Geometry;
@@ -87,12 +87,22 @@ impl Extents {
     }
 }
 
+/// Where the geometry word of a table is.
+enum GeometryWord {
+    /// In the shared head, at this index.
+    Shared(Arc<Map>, usize),
+    /// A table that is being built, and that nobody else uses yet.
+    Own(AtomicU64),
+}
+
 /// The files of the table, mapped.
 pub(crate) struct TableFiles {
     dir: Arc<Dir>,
-    head: Arc<Map>,
-    geometry: usize,
+    geometry: GeometryWord,
     writable: bool,
+    /// How often a file that is there could not be mapped. What looked like "nothing there" in the
+    /// meantime is not to be believed.
+    failures: AtomicU64,
     buckets: Extents,
     overflows: Extents,
     pages: Extents,
@@ -102,16 +112,48 @@ pub(crate) struct TableFiles {
 impl TableFiles {
     /// The table of the store in `dir`; `geometry` is the index of the geometry word in `head`.
     pub(crate) fn new(dir: Arc<Dir>, head: Arc<Map>, geometry: usize, writable: bool) -> TableFiles {
+        TableFiles::with(dir, GeometryWord::Shared(head, geometry), writable)
+    }
+
+    /// A table that is built in files of a generation of its own, unseen by others.
+    pub(crate) fn in_the_making(dir: Arc<Dir>, geometry: Geometry) -> TableFiles {
+        TableFiles::with(dir, GeometryWord::Own(AtomicU64::new(geometry.0)), true)
+    }
+
+    fn with(dir: Arc<Dir>, geometry: GeometryWord, writable: bool) -> TableFiles {
         TableFiles {
             dir,
-            head,
             geometry,
             writable,
+            failures: AtomicU64::new(0),
             buckets: Extents::new(BUCKETS_NAME, BUCKET_WORDS, FIRST_BUCKETS),
             overflows: Extents::new(OVERFLOWS_NAME, BUCKET_WORDS, FIRST_OVERFLOWS),
             pages: Extents::new(PAGES_NAME, PAGE_WORDS, FIRST_PAGES),
             mapping: ForkLocal::new(|| Mutex::new(())),
         }
+    }
+
+    /// How often mapping has failed: equal before and after means that nothing was overlooked.
+    #[inline]
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// The error for a look at the table during which mapping failed.
+    pub(crate) fn unmapped(&self) -> Error {
+        Error::new(
+            ErrorKind::Io,
+            "a file of the table cannot be mapped: allow more open files, maps (vm.max_map_count) \
+             or memory, and try again",
+        )
+        .at(self.dir.path())
+    }
+
+    /// Makes the table of another generation the one that counts.
+    pub(crate) fn switch(&self, geometry: Geometry) {
+        let _guard = self.mapping.get().lock();
+        // ORDERING: Release, pairs with the Acquire load in `lookup`.
+        self.geometry().store(geometry.0, Ordering::Release);
     }
 
     fn generation(&self) -> u64 {
@@ -133,32 +175,58 @@ impl TableFiles {
         let (number, _) = extents.place(unit);
         let extent = extents.extents.get(number)?;
         let _guard = self.mapping.get().lock();
-        let file = self.dir.file(&extents.file_name(generation, number), self.writable).ok()?;
-        adopt(extent, &file, extents.extent_bytes(number), generation, self.writable).ok()
+        if self.generation() != generation {
+            return None;
+        }
+        let mapped = self
+            .dir
+            .file(&extents.file_name(generation, number), self.writable)
+            .and_then(|file| {
+                adopt(extent, &file, extents.extent_bytes(number), generation, self.writable)
+            });
+        match mapped {
+            Ok(()) => Some(()),
+            Err(error) => {
+                // No file: a number from a damaged word, or a table that has not begun.
+                if error.kind() != std::io::ErrorKind::NotFound {
+                    self.failures.fetch_add(1, Ordering::Relaxed);
+                }
+                None
+            }
+        }
     }
 
     /// Makes sure that unit `unit` has a file, a map and blocks on disk.
+    #[inline]
     fn ensure(&self, extents: &Extents, generation: u64, unit: u64) -> Result<()> {
-        let (number, index) = extents.place(unit);
+        let (_, index) = extents.place(unit);
+        let unit_bytes = extents.unit_words as u64 * 8;
+        let (start, end) = (index * unit_bytes, (index + 1) * unit_bytes);
+        // The first unit that touches a step allocates it.
+        let opens_step = start.div_ceil(STEP_BYTES) * STEP_BYTES < end;
+        if !opens_step && extents.get(generation, unit).is_some() {
+            return Ok(());
+        }
+        self.allocate(extents, generation, unit, start..end)
+    }
+
+    #[cold]
+    fn allocate(
+        &self,
+        extents: &Extents,
+        generation: u64,
+        unit: u64,
+        bytes: std::ops::Range<u64>,
+    ) -> Result<()> {
+        let (number, _) = extents.place(unit);
         let name = extents.file_name(generation, number);
         let failed =
             |source| Error::io("allocate space for the table in", &self.dir.join(&name), source);
         let Some(extent) = extents.extents.get(number) else {
-            return Err(Error::new(
-                crate::error::ErrorKind::Full,
-                "the table has reached its largest size: remove keys, or spread them over several \
-                 stores",
-            )
-            .at(self.dir.join(&name)));
+            let what = "the table has reached its largest size: remove keys, or spread them over \
+                        several stores";
+            return Err(Error::new(ErrorKind::Full, what).at(self.dir.join(&name)));
         };
-        let unit_bytes = extents.unit_words as u64 * 8;
-        let (start, end) = (index * unit_bytes, (index + 1) * unit_bytes);
-        let is_mapped = extents.get(generation, unit).is_some();
-        let next_step = end.div_ceil(STEP_BYTES) * STEP_BYTES - STEP_BYTES;
-        let opens_step = start == 0 || (start <= next_step && next_step < end);
-        if is_mapped && !opens_step {
-            return Ok(());
-        }
         let _guard = self.mapping.get().lock();
         let len = extents.extent_bytes(number);
         let file = match self.dir.file(&name, true) {
@@ -170,9 +238,13 @@ impl TableFiles {
         if file.metadata().map_err(failed)?.len() < len {
             file.set_len(len).map_err(failed)?;
         }
-        let from = start / STEP_BYTES * STEP_BYTES;
-        let to = (end.div_ceil(STEP_BYTES) * STEP_BYTES).min(len);
+        let from = bytes.start / STEP_BYTES * STEP_BYTES;
+        let to = (bytes.end.div_ceil(STEP_BYTES) * STEP_BYTES).min(len);
         allocate(&file, from, to - from).map_err(failed)?;
+        if self.generation() != generation {
+            // Files of the generation to come: mapped when it has come.
+            return Ok(());
+        }
         if extents.get(generation, unit).is_none() {
             adopt(extent, &file, len, generation, self.writable).map_err(failed)?;
         }
@@ -275,7 +347,10 @@ fn adopt(
 impl Space for TableFiles {
     #[inline]
     fn geometry(&self) -> &AtomicU64 {
-        &self.head.words()[self.geometry]
+        match &self.geometry {
+            GeometryWord::Shared(head, index) => &head.words()[*index],
+            GeometryWord::Own(word) => word,
+        }
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use crate::format::entry::{
     ACCESS, Access, BITMAP, DEADLINE, DESCRIPTOR_WORDS, Deadline, ENTRY_WORDS, FIRST_ROW,
     FREE_NEXT, HASH, LIFE, LINKS, MIN_EXPIRY, PAGE_ENTRIES, SLOT, TAG_FILTER, filter_bit,
 };
-use crate::format::location::Location;
+use crate::format::location::{LOCATION_BITS, Location};
 use crate::format::slot::Slot;
 use crate::format::state::State;
 use crate::sys::sync::{AtomicU64, Ordering};
@@ -118,7 +118,7 @@ fn relink<S: Space>(space: &S, page_plus: u32, next: Option<u32>, previous: Opti
 }
 
 /// Opens page `number` at the end of the list; `life` is unique to this opening.
-pub(crate) fn add<S: Space>(space: &S, state: &mut State, number: u32, life: Location) {
+pub(crate) fn add<S: Space>(space: &S, state: &mut State, number: u32, life: u64) {
     let Some(page) = space.page(number) else { return };
     take_free(state, page, number);
     begin_life(page, life, state.next_row);
@@ -130,6 +130,20 @@ pub(crate) fn add<S: Space>(space: &S, state: &mut State, number: u32, life: Loc
     state.last_page = number + 1;
     state.last_fill = 0;
     state.listed_pages += 1;
+}
+
+/// The identity of a life of a page that the record at `at` opens.
+pub(crate) fn life(state: &State, at: Location) -> u64 {
+    at.bits() | (state.geometry.generation() & 0xffff) << LOCATION_BITS
+}
+
+/// Notes the row of the first key that is put into a page.
+pub(crate) fn set_first_row<S: Space>(space: &S, entry: u32, row: u64) {
+    if u64::from(entry) % PAGE_ENTRIES == 0
+        && let Some(page) = space.page(entry / PAGE_ENTRIES as u32)
+    {
+        page[FIRST_ROW].store(row, Ordering::Release);
+    }
 }
 
 /// The page that `add` and `merge` are to use next.
@@ -145,10 +159,10 @@ fn take_free(state: &mut State, page: &[AtomicU64], number: u32) {
     }
 }
 
-fn begin_life(page: &[AtomicU64], life: Location, first_row: u64) {
+fn begin_life(page: &[AtomicU64], life: u64, first_row: u64) {
     // ORDERING: Release, pairs with the Acquire load in `snapshot`: the life changes before
     // anything else of the page does.
-    page[LIFE].store(life.bits(), Ordering::Release);
+    page[LIFE].store(life, Ordering::Release);
     page[BITMAP].store(0, Ordering::Release);
     page[MIN_EXPIRY].store(u64::MAX, Ordering::Release);
     page[TAG_FILTER].store(0, Ordering::Release);
@@ -197,7 +211,7 @@ pub(crate) fn merge<S: Space>(
     state: &mut State,
     pages: (u32, u32),
     into: u32,
-    life: Location,
+    life: u64,
 ) {
     let (Some(left), Some(right), Some(target)) =
         (space.page(pages.0), space.page(pages.1), space.page(into))

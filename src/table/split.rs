@@ -13,8 +13,10 @@ use crate::table::{Line, Space};
 /// Splits the bucket whose turn it is into itself and the new bucket `before.buckets()`.
 ///
 /// `overflows` is the number of overflow buckets handed out so far; the new number comes back. May
-/// be cut short and done again from the same `before` and `overflows`.
-pub(crate) fn split<S: Space>(space: &S, before: Geometry, overflows: u64) -> u64 {
+/// be cut short and done again from the same `before` and `overflows`. `None`: a bucket that it needs
+/// cannot be reached; then nothing has been taken away.
+pub(crate) fn split<S: Space>(space: &S, before: Geometry, overflows: u64) -> Option<u64> {
+    space.bucket(before.buckets())?;
     let fresh = before.buckets();
     let after = Geometry::new(before.generation(), fresh + 1);
     let old = fresh - (1 << fresh.ilog2());
@@ -30,6 +32,7 @@ pub(crate) fn split<S: Space>(space: &S, before: Geometry, overflows: u64) -> u6
         }
         let slot = Slot(line[index].load(Ordering::Relaxed));
         while !insert(space, fresh, slot, entry_of(line, index)) {
+            space.overflow(overflows as u32)?;
             spill(space, fresh, overflows as u32);
             overflows += 1;
         }
@@ -48,7 +51,7 @@ pub(crate) fn split<S: Space>(space: &S, before: Geometry, overflows: u64) -> u6
             line[index].store(0, Ordering::Release);
         }
     }
-    overflows
+    Some(overflows)
 }
 
 /// The slots in use in a chain, with the hashes of their keys.
