@@ -22,8 +22,9 @@ const LOOKS: u64 = 32;
 /// Units that one write moves at most, beside those that it pays for by its own size: 64 KiB.
 const MOVES: u64 = 64 * 1024 / 8;
 /// Segments' worth of drained files that wait to be used again, beyond which no more are drained
-/// ahead.
-const SPARES: u64 = 2;
+/// ahead: a file is drained while one segment is active, that segment is sealed, and when the next
+/// one is sealed, too, the disk has it.
+const SPARES: u64 = 3;
 /// What `compact` leaves dead: an eighth of what is live.
 const COMPACT_SHARE: u64 = 8;
 

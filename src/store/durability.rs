@@ -1,7 +1,8 @@
 //! What reaches the disk, and when.
 //!
 //! The log is written to disk behind the writer's back: when a segment is sealed, writeback
-//! begins; a segment later it is waited for, after the lock has been given back. `synced` says how
+//! begins; a segment later it is waited for, after the lock has been given back, and only while
+//! drained files wait to be used again. `synced` says how
 //! far that has come. A drained file is overwritten only when `synced` has passed the place where
 //! the log stood at its draining: until then the disk may hold the only durable copy in it.
 //!
@@ -26,6 +27,8 @@ use crate::sys::trust;
 
 /// How long `sync` waits for the lock.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Sealed segments that one call waits for at most.
+const SYNCS: usize = 4;
 
 impl Writer<'_> {
     /// Before the first change since the store was clean, or since another boot: says so on disk.
@@ -72,19 +75,35 @@ impl Shared {
         }
     }
 
-    /// Waits until the segments before the last sealed one are on disk. An error is remembered in
-    /// the store; the next `sync()` reports it.
+    /// Begins to write the last sealed segment to disk, and waits for the sealed ones before it if
+    /// drained files wait for that. An error is remembered in the store; the next `sync()` reports
+    /// it.
     pub(crate) fn sync_sealed(&self) {
-        let from = self.synced();
         let tail = self.head.tail().segment();
-        let mut segment = from.segment();
-        while tail.is_after(segment.next()) {
-            if self.sync_segment(segment, None).and_then(|()| self.sync_directories()).is_err() {
+        let mut segment = self.synced().segment();
+        if !tail.is_after(segment) {
+            return;
+        }
+        self.start_writeback(Segment::new(u64::from(tail.number()) + (1 << 27) - 1));
+        if self.head.state().1.spare_units == 0 {
+            return;
+        }
+        let is_new = self.process().new_names.swap(false, Ordering::Relaxed);
+        if is_new && self.sync_directories().is_err() {
+            return;
+        }
+        for _ in 0..SYNCS {
+            if !tail.is_after(segment.next()) {
+                return;
+            }
+            if self.sync_segment(segment, None).is_err() {
                 return;
             }
             segment = segment.next();
             self.note_synced(Location::new(segment, HEADER_UNITS));
         }
+        // There is more to wait for: the next write goes on.
+        self.process().sync_due.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the log is on disk up to where it is now; comes back with that place.

@@ -8,6 +8,7 @@
 //! that, it is all done again.
 
 use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,23 +116,21 @@ impl Writer<'_> {
 
     fn segments_on_disk(&mut self, is_trusted: bool, history: &mut History) -> Result<Segments> {
         let shared = self.shared;
+        let (state, tail) = (self.state, self.tail);
         let names = shared
             .dir
             .list("")
             .map_err(|source| shared.failed("list the files of", ".", source))?;
-        let (state, tail) = (self.state, self.tail);
         let mut headers: Vec<SegmentHeader> = Vec::new();
+        let mut misnamed = Vec::new();
         for segment in names.iter().filter_map(|name| Segment::from_file_name(name)) {
-            let is_gone = |_| false;
-            let opened = shared.log.reopen(segment, is_gone);
-            let Ok(Some(words)) = opened else { continue };
-            let units = words.len() as u64;
-            let Some(words) = words.first_chunk::<{ HEADER_UNITS as usize }>() else { continue };
-            let words = std::array::from_fn(|index| words[index].load(Ordering::Relaxed));
-            let header = SegmentHeader::decode(&words, shared.identity.store_id);
-            let sound = header.filter(|header| header.segment == segment);
-            let is_known = is_trusted && segment.is_within(state.oldest, tail.segment());
-            if sound.is_none() && is_known {
+            let Some((units, header)) = self.header_on_disk(segment)? else { continue };
+            if let Some(header) = header {
+                headers.push(header);
+                if header.segment != segment {
+                    misnamed.push((segment, header.segment));
+                }
+            } else if is_trusted && segment.is_within(state.oldest, tail.segment()) {
                 history.findings.push(Finding {
                     path: shared.dir.join(&segment.file_name()),
                     what: "the header of the segment is damaged".to_owned(),
@@ -139,7 +138,17 @@ impl Writer<'_> {
                 let (first, oldest) = (state.first, state.oldest);
                 headers.push(SegmentHeader { segment, units, first, oldest, synced: state.synced });
             }
-            headers.extend(sound);
+        }
+        // A file that was given to another segment, and whose new name was lost: newest first, as
+        // its name may be the right one of another.
+        misnamed.sort_by(|(_, left), (_, right)| right.is_after(*left).cmp(&left.is_after(*right)));
+        for (name, segment) in misnamed {
+            if !shared.dir.exists(&segment.file_name()).unwrap_or(true) {
+                let _ = shared.dir.rename(&name.file_name(), &segment.file_name());
+            }
+        }
+        for header in &headers {
+            shared.reopen_segment(header.segment)?;
         }
         // The newest header knows most; serial numbers compare among the files of one time.
         let newest = headers.iter().copied().reduce(|newest, other| {
@@ -150,6 +159,24 @@ impl Writer<'_> {
             first: newest.map_or(Segment::new(1), |header| header.first),
             synced: newest.map_or(Location::NONE, |header| header.synced),
         })
+    }
+
+    /// The size of a segment's file, and its header if that is sound.
+    fn header_on_disk(&self, segment: Segment) -> Result<Option<(u64, Option<SegmentHeader>)>> {
+        let name = segment.file_name();
+        let failed = |source| self.shared.failed("read the segment", &name, source);
+        let Ok(file) = self.shared.dir.file(&name, true) else { return Ok(None) };
+        let mut bytes = [0; 8 * HEADER_UNITS as usize];
+        if file.metadata().map_err(failed)?.len() < bytes.len() as u64 {
+            return Ok(None);
+        }
+        file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+        let units = file.metadata().map_err(failed)?.len() / 8;
+        let words = std::array::from_fn(|index| {
+            u64::from_le_bytes(bytes[8 * index..8 * index + 8].try_into().unwrap_or_default())
+        });
+        let header = SegmentHeader::decode(&words, self.shared.identity.store_id);
+        Ok(Some((units, header.filter(|header| header.units == units))))
     }
 
     fn read_history(

@@ -26,6 +26,8 @@ pub(crate) struct Process {
     pub(crate) session: ReentrantMutex<RefCell<Session>>,
     /// Up to where the log is known to be on disk from syncs of this process; 0 for nowhere.
     pub(crate) synced: AtomicU64,
+    /// Segment files were made whose names are not on disk yet.
+    pub(crate) new_names: AtomicBool,
     /// A sealed segment waits to be synced, or a buried file to be deleted, when the lock is free.
     pub(crate) sync_due: AtomicBool,
     /// Files of replaced values that go when what replaced them is on disk.
@@ -37,6 +39,7 @@ impl Process {
         Process {
             session: ReentrantMutex::new(RefCell::new(Session::default())),
             synced: AtomicU64::new(0),
+            new_names: AtomicBool::new(false),
             sync_due: AtomicBool::new(false),
             buried: Mutex::new(Vec::new()),
         }

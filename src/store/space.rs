@@ -117,7 +117,6 @@ impl Writer<'_> {
             self.state = state;
         }
         if settings.power_loss == PowerLoss::Recover {
-            self.shared.start_writeback(active);
             self.shared.process().sync_due.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -168,6 +167,7 @@ impl Writer<'_> {
             .create(segment, units, |other| shared.is_gone(other) && other != segment)
             .map_err(|source| shared.failed("make the segment", &segment.file_name(), source))?;
         self.store_segment_header(segment, units);
+        shared.process().new_names.store(true, Ordering::Relaxed);
         Ok(())
     }
 

@@ -166,6 +166,7 @@ impl Shared {
             && self.synced().is_at_or_after(previous);
         if is_durable {
             self.process().buried.lock().push(file);
+            self.process().sync_due.store(true, Ordering::Relaxed);
         } else {
             // Gone already when this is done again after a kill.
             let _ = self.dir.unlink(&file.name());
