@@ -6,7 +6,7 @@
 //! byte 1024  lock word (32 bits)
 //! byte 1088  tail
 //! byte 1152  applied
-//! byte 1216  geometry
+//! byte 1216  geometry, moves
 //! byte 1280  hits     1344  misses     1408  damaged
 //! byte 1536  state block 0
 //! byte 1792  state block 1
@@ -33,6 +33,8 @@ pub(crate) const SYNC_FAILED: usize = BOOT + 5;
 pub(crate) const TAIL: usize = 1088 / 8;
 pub(crate) const APPLIED: usize = 1152 / 8;
 pub(crate) const GEOMETRY: usize = 1216 / 8;
+/// Right behind the geometry: a lookup reads both.
+pub(crate) const MOVES: usize = GEOMETRY + 1;
 pub(crate) const HITS: usize = 1280 / 8;
 pub(crate) const MISSES: usize = 1344 / 8;
 pub(crate) const DAMAGED: usize = 1408 / 8;

@@ -224,6 +224,7 @@ impl Writer<'_> {
     fn settle(&self, start: Location) -> Result<()> {
         let table = &self.shared.table;
         let buckets = self.state.geometry.buckets();
+        publish::count_move(table);
         let mut at = start;
         while let Some((record, body)) = self.record_at(at)? {
             let header = record.header;

@@ -69,7 +69,10 @@ impl Writer<'_> {
         {
             self.drain(LOOKS + units / 2, MOVES + 3 * units)?;
         }
-        self.discard_surplus(1)
+        if self.state.spare_units != 0 && log > allowed + 2 * segment {
+            self.discard_surplus(1)?;
+        }
+        Ok(())
     }
 
     fn waiting(&self) -> u32 {
@@ -86,6 +89,9 @@ impl Writer<'_> {
     /// Deletes up to `most` drained files that are more than the log should keep.
     fn discard_surplus(&mut self, most: u32) -> Result<()> {
         for _ in 0..most {
+            // Before anything is looked at: making room may use the very file again.
+            let header = Header::job(Kind::Discard, 2);
+            self.room_for_job(header.units())?;
             let (allowed, segment) = self.allowance();
             let is_surplus = 8 * self.state.log_units > allowed + 2 * segment;
             if self.waiting() == 0 || !is_surplus {
@@ -97,7 +103,7 @@ impl Writer<'_> {
                 return Ok(());
             }
             let units = self.spare_units(oldest)?.unwrap_or(0);
-            self.job(Kind::Discard, &[oldest.number().into(), units])?;
+            self.job_without_room(header, &[oldest.number().into(), units])?;
         }
         Ok(())
     }

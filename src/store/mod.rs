@@ -27,6 +27,8 @@ pub(crate) mod scan;
 pub(crate) mod session;
 pub(crate) mod space;
 #[cfg(test)]
+mod stress_tests;
+#[cfg(test)]
 mod tests;
 pub(crate) mod transaction;
 pub(crate) mod values;

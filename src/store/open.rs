@@ -262,7 +262,7 @@ fn shared(dir: Dir, map: Map, read_only: bool, writable: bool) -> Result<Shared>
     })?;
     let (dir, map) = (Arc::new(dir), Arc::new(map));
     Ok(Shared {
-        table: TableFiles::new(Arc::clone(&dir), Arc::clone(&map), GEOMETRY, writable),
+        table: TableFiles::new(Arc::clone(&dir), Arc::clone(&map), writable),
         log: Segments::new(Arc::clone(&dir), writable),
         head: Head::new(map),
         dir,

@@ -17,6 +17,25 @@ use crate::table::{Space, pages};
 /// Lookups that are in flight together in `get_many`.
 pub(crate) const BATCH: usize = 32;
 
+/// Whether the record of a pending slot counts: whether `applied` has passed it.
+pub(crate) fn counts(at: Location, applied: Location) -> bool {
+    applied != at && applied.is_at_or_after(at)
+}
+
+/// The `applied` that one pass over a chain goes by: of a transaction it sees all slots as
+/// committed, or none.
+#[derive(Default)]
+struct View(Option<(usize, Location)>);
+
+impl View {
+    fn applied(&mut self, pass: usize, load: impl FnOnce() -> Location) -> Location {
+        match self.0 {
+            Some((of, applied)) if of == pass => applied,
+            _ => self.0.insert((pass, load())).1,
+        }
+    }
+}
+
 /// A record that was found for a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hit {
@@ -38,32 +57,22 @@ impl Store {
     ) -> Result<Option<Hit>> {
         let shared = &*self.0;
         let failures = shared.table.failures();
-        let mut seen = None;
-        loop {
-            let (mut failure, mut pending) = (None, None);
-            let hit = lookup(&shared.table, key.hash, |candidate| {
-                if candidate.slot.is_pending() {
-                    pending = Some(candidate.slot);
+        let mut failure = None;
+        let mut view = View::default();
+        let hit = lookup(&shared.table, key.hash, |candidate| {
+            match shared.look(&candidate, &mut view, key.bytes, tag.as_deref_mut(), value) {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    failure = Some(error);
+                    Verdict::Other
                 }
-                match shared.look(&candidate, key.bytes, tag.as_deref_mut(), value) {
-                    Ok(verdict) => verdict,
-                    Err(error) => {
-                        failure = Some(error);
-                        Verdict::Other
-                    }
-                }
-            });
-            match (hit, failure) {
-                (Some(hit), _) => return Ok(Some(hit)),
-                (None, Some(error)) => return Err(error),
-                (None, None) if shared.table.failures() != failures => {
-                    return Err(shared.table.unmapped());
-                }
-                // A transaction may have removed the key here and stored it again in a slot that
-                // was passed before: one more look sees all slots of that transaction.
-                (None, None) if pending != seen => seen = pending,
-                (None, None) => return Ok(None),
             }
+        });
+        match (hit, failure) {
+            (Some(hit), _) => Ok(Some(hit)),
+            (None, Some(error)) => Err(error),
+            (None, None) if shared.table.failures() != failures => Err(shared.table.unmapped()),
+            (None, None) => Ok(None),
         }
     }
 
@@ -104,13 +113,14 @@ impl Shared {
     fn look(
         &self,
         candidate: &Candidate<'_>,
+        view: &mut View,
         key: &[u8],
         mut tag: Option<&mut Vec<u8>>,
         value: &mut Vec<u8>,
     ) -> Result<Verdict<Hit>> {
         // The second attempt maps the segment afresh: its file may have been replaced.
         for fresh in [false, true] {
-            let Some(at) = self.resolve(candidate.slot)? else { return Ok(Verdict::Other) };
+            let Some(at) = self.resolve_in(candidate, view)? else { return Ok(Verdict::Other) };
             let words = if fresh {
                 self.reopen_segment(at.segment())?
             } else {
@@ -134,22 +144,28 @@ impl Shared {
         Ok(Verdict::Other)
     }
 
+    #[inline]
+    fn resolve_in(&self, candidate: &Candidate<'_>, view: &mut View) -> Result<Option<Location>> {
+        if !candidate.slot.is_pending() {
+            return Ok(Some(candidate.slot.location()));
+        }
+        let applied = view.applied(candidate.pass, || self.head.applied().location());
+        self.resolve_pending(candidate.slot, applied)
+    }
+
     /// The record that a slot stands for now: of a transaction that is not committed, the one
     /// before it. `None`: there is none.
-    #[inline]
     pub(crate) fn resolve(&self, slot: Slot) -> Result<Option<Location>> {
         if !slot.is_pending() {
             return Ok(Some(slot.location()));
         }
-        self.resolve_pending(slot)
+        self.resolve_pending(slot, self.head.applied().location())
     }
 
     #[cold]
-    fn resolve_pending(&self, slot: Slot) -> Result<Option<Location>> {
+    fn resolve_pending(&self, slot: Slot, applied: Location) -> Result<Option<Location>> {
         let at = slot.location();
-        if self.head.applied().location().is_at_or_after(at)
-            && self.head.applied().location() != at
-        {
+        if counts(at, applied) {
             return Ok(Some(at));
         }
         let Some(words) = self.segment(at.segment())? else { return Ok(None) };

@@ -10,6 +10,7 @@ use crate::format::state::State;
 use crate::log::reader;
 use crate::store::Writer;
 use crate::store::apply::Record;
+use crate::table::publish;
 
 impl Writer<'_> {
     /// Applies everything up to `tail`.
@@ -45,6 +46,7 @@ impl Writer<'_> {
             self.apply_to(state, &with_body(&record, &body))?;
             at = record.end();
             if record.header.kind == Kind::Commit {
+                publish::count_move(&self.shared.table);
                 return Ok(at);
             }
         }

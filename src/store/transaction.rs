@@ -288,7 +288,7 @@ impl Writer<'_> {
         self.session.is_gathering = true;
         let gathered = self.gather(&removed, put, entries);
         self.session.is_gathering = false;
-        let (start, published) = match gathered {
+        let (units, published) = match gathered {
             Ok(gathered) => gathered,
             Err(error) => {
                 // Nothing is committed: what was appended is forgotten, and so are the segments
@@ -315,11 +315,6 @@ impl Writer<'_> {
                 self.maintain_after_removal(entry, 0)?;
             }
         }
-        let units = if start.segment() == self.tail.segment() {
-            self.tail.unit() - start.unit()
-        } else {
-            self.tail.unit()
-        };
         self.maintain(units)
     }
 
@@ -342,8 +337,8 @@ impl Writer<'_> {
         removed: &[Change],
         put: Vec<Change>,
         entries: Vec<u32>,
-    ) -> Result<(Location, Vec<Staged>)> {
-        let (mut start, mut count) = (None, 0u64);
+    ) -> Result<(u64, Vec<Staged>)> {
+        let (mut start, mut count, mut units) = (None, 0u64, 0);
         for change in removed {
             let Some((previous, entry, _)) = change.previous else { continue };
             let flags = change.flags | TRANSACTION;
@@ -351,7 +346,7 @@ impl Writer<'_> {
             self.room_for_job(header.units())?;
             let at = self.append(&header, &[])?;
             start.get_or_insert(at);
-            count += 1;
+            (count, units) = (count + 1, units + header.units());
         }
         let (mut entries, mut row) = (entries.into_iter(), self.state.next_row);
         let mut published = Vec::new();
@@ -376,7 +371,7 @@ impl Writer<'_> {
             self.room_for_put(header.units())?;
             let at = self.append(&header, &[&new.tag, &change.key, &new.value])?;
             start.get_or_insert(at);
-            count += 1;
+            (count, units) = (count + 1, units + header.units());
         }
         let start = start.unwrap_or(self.tail);
         for (kind, second) in [(Kind::Commit, count), (Kind::Settle, 0)] {
@@ -384,7 +379,7 @@ impl Writer<'_> {
             self.room_for_job(header.units())?;
             self.append(&header, &[&start.bits().to_le_bytes(), &second.to_le_bytes()])?;
         }
-        Ok((start, published))
+        Ok((units, published))
     }
 
     /// Refuses what cannot be part of a transaction.

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::PAGE_WORDS;
+use crate::format::head::{GEOMETRY, MOVES};
 use crate::format::slot::BUCKET_WORDS;
 use crate::format::state::Geometry;
 use crate::sys::file::{Dir, allocate};
@@ -89,10 +90,10 @@ impl Extents {
 
 /// Where the geometry word of a table is.
 enum GeometryWord {
-    /// In the shared head, at this index.
-    Shared(Arc<Map>, usize),
+    /// In the shared head.
+    Shared(Arc<Map>),
     /// A table that is being built, and that nobody else uses yet.
-    Own(AtomicU64),
+    Own([AtomicU64; 2]),
 }
 
 /// The files of the table, mapped.
@@ -110,14 +111,14 @@ pub(crate) struct TableFiles {
 }
 
 impl TableFiles {
-    /// The table of the store in `dir`; `geometry` is the index of the geometry word in `head`.
-    pub(crate) fn new(dir: Arc<Dir>, head: Arc<Map>, geometry: usize, writable: bool) -> TableFiles {
-        TableFiles::with(dir, GeometryWord::Shared(head, geometry), writable)
+    /// The table of the store in `dir`, whose geometry is in `head`.
+    pub(crate) fn new(dir: Arc<Dir>, head: Arc<Map>, writable: bool) -> TableFiles {
+        TableFiles::with(dir, GeometryWord::Shared(head), writable)
     }
 
     /// A table that is built in files of a generation of its own, unseen by others.
     pub(crate) fn in_the_making(dir: Arc<Dir>, geometry: Geometry) -> TableFiles {
-        TableFiles::with(dir, GeometryWord::Own(AtomicU64::new(geometry.0)), true)
+        TableFiles::with(dir, GeometryWord::Own([AtomicU64::new(geometry.0), AtomicU64::new(0)]), true)
     }
 
     fn with(dir: Arc<Dir>, geometry: GeometryWord, writable: bool) -> TableFiles {
@@ -348,8 +349,16 @@ impl Space for TableFiles {
     #[inline]
     fn geometry(&self) -> &AtomicU64 {
         match &self.geometry {
-            GeometryWord::Shared(head, index) => &head.words()[*index],
-            GeometryWord::Own(word) => word,
+            GeometryWord::Shared(head) => &head.words()[GEOMETRY],
+            GeometryWord::Own(words) => &words[0],
+        }
+    }
+
+    #[inline]
+    fn moves(&self) -> &AtomicU64 {
+        match &self.geometry {
+            GeometryWord::Shared(head) => &head.words()[MOVES],
+            GeometryWord::Own(words) => &words[1],
         }
     }
 

@@ -9,6 +9,7 @@ use crate::table::{Line, Space};
 /// A fixed number of buckets, overflow buckets and pages, all zero at first.
 pub(crate) struct Heap {
     geometry: AtomicU64,
+    moves: AtomicU64,
     buckets: Vec<Line>,
     overflows: Vec<Line>,
     pages: Vec<Vec<AtomicU64>>,
@@ -19,6 +20,7 @@ impl Heap {
         let line = || -> Line { std::array::from_fn::<_, BUCKET_WORDS, _>(|_| AtomicU64::new(0)) };
         Heap {
             geometry: AtomicU64::new(geometry.0),
+            moves: AtomicU64::new(0),
             buckets: (0..buckets).map(|_| line()).collect(),
             overflows: (0..overflows).map(|_| line()).collect(),
             pages: (0..pages)
@@ -31,6 +33,10 @@ impl Heap {
 impl Space for Heap {
     fn geometry(&self) -> &AtomicU64 {
         &self.geometry
+    }
+
+    fn moves(&self) -> &AtomicU64 {
+        &self.moves
     }
 
     fn bucket(&self, number: u64) -> Option<&Line> {

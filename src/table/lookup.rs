@@ -14,6 +14,8 @@ const MAX_RETRIES: usize = 1 << 20;
 pub(crate) struct Candidate<'a> {
     /// What the slot held when it was loaded.
     pub(crate) slot: Slot,
+    /// Which pass over the chain this is: what is believed in one pass must be consistent.
+    pub(crate) pass: usize,
     word: &'a AtomicU64,
     line: &'a Line,
     index: usize,
@@ -51,9 +53,11 @@ pub(crate) fn lookup<S: Space, T>(
     hash: u64,
     mut look: impl FnMut(Candidate<'_>) -> Verdict<T>,
 ) -> Option<T> {
-    'again: for _ in 0..MAX_RETRIES {
+    'again: for pass in 0..MAX_RETRIES {
         // ORDERING: Acquire, pairs with the Release store in `split::split`.
         let geometry = space.geometry().load(Ordering::Acquire);
+        // ORDERING: Acquire, pairs with the Release store in `publish::count_move`.
+        let moves = space.moves().load(Ordering::Acquire);
         let bucket = bucket_of(hash, Geometry(geometry).buckets());
         for line in chain(space, bucket) {
             for index in 0..SLOTS {
@@ -64,7 +68,7 @@ pub(crate) fn lookup<S: Space, T>(
                 if !slot.matches(hash) {
                     continue;
                 }
-                match look(Candidate { slot, word, line, index }) {
+                match look(Candidate { slot, pass, word, line, index }) {
                     Verdict::Found(found) => return Some(found),
                     Verdict::Other => {}
                     Verdict::Again => continue 'again,
@@ -72,8 +76,10 @@ pub(crate) fn lookup<S: Space, T>(
             }
         }
         // A slot emptied by a split was loaded with Acquire, so that the geometry stored before it
-        // was emptied is visible here.
-        if space.geometry().load(Ordering::Acquire) == geometry {
+        // was emptied is visible here; and so is the count of a transaction that has come to hold.
+        if space.geometry().load(Ordering::Acquire) == geometry
+            && space.moves().load(Ordering::Acquire) == moves
+        {
             return None;
         }
     }

@@ -8,9 +8,10 @@
 //! any protocol but loading words. What makes that right:
 //!
 //! * A slot is one word: it names the old record or the new one, never half of each.
-//! * A key never changes its slot, but for a split; then it is put into the new bucket first, the
-//!   number of buckets is stored second, and the old slot is emptied last. A reader that finds
-//!   nothing and sees the number of buckets unchanged has therefore missed nothing.
+//! * A key changes its slot only by a split, or by a transaction that removes it and stores it
+//!   again. In a split it is put into the new bucket first, the number of buckets is stored second,
+//!   and the old slot is emptied last; a transaction counts its move before it becomes visible. A
+//!   reader that finds nothing and sees both words unchanged has therefore missed nothing.
 //! * Overflow buckets stay with the bucket they were linked to.
 
 pub(crate) mod extents;
@@ -36,6 +37,8 @@ pub(crate) type Line = [AtomicU64; BUCKET_WORDS];
 pub(crate) trait Space {
     /// The word with the number of buckets and the generation.
     fn geometry(&self) -> &AtomicU64;
+    /// A word that changes when a key may have moved to another slot of its chain.
+    fn moves(&self) -> &AtomicU64;
     fn bucket(&self, number: u64) -> Option<&Line>;
     fn overflow(&self, number: u32) -> Option<&Line>;
     /// The words of a page: descriptor, then entries.

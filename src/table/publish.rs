@@ -118,6 +118,15 @@ pub(crate) fn spill<S: Space>(space: &S, bucket: u64, overflow: u32) {
     store_half(last, SLOTS, overflow.wrapping_add(1));
 }
 
+/// Says that keys may be in other slots from now on: before a transaction counts, so that whoever
+/// passed a slot before it was filled looks again; and before its tombstones are emptied, so that
+/// whoever took a filled slot for not yet committed does.
+pub(crate) fn count_move<S: Space>(space: &S) {
+    let moves = space.moves().load(Ordering::Relaxed);
+    // ORDERING: Release, pairs with the Acquire loads in `lookup`.
+    space.moves().store(moves.wrapping_add(1), Ordering::Release);
+}
+
 fn store_half(line: &Line, index: usize, value: u32) {
     let (word, shift) = half_of(index);
     let old = line[word].load(Ordering::Relaxed);

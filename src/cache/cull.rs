@@ -1,0 +1,279 @@
+//! Making room: what a write removes on its own, and `cull()`.
+//!
+//! A write that finds the cache over its limit removes just enough, at most `cull_limit` keys, and
+//! never the key it has just stored. Expired keys go first:
+//!
+//! ```text
+//! cull_limit 0                         nothing
+//! the store's expiry bound is past     expired keys, found by the pages' bounds   (Sweep)
+//! over the limit, and room for more    by policy: the ranking (rank), the hand (sieve)
+//! ```
+//!
+//! What a handle remembers between calls (how far the sweep is, who is next) is only a hint: every
+//! entry is looked at again before it is removed, as other processes and the store's own upkeep may
+//! have moved it.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
+
+use crate::cache::Cache;
+use crate::cache::rank::Ranking;
+use crate::cache::sieve::Hand;
+use crate::clock::NEVER;
+use crate::error::Result;
+use crate::format::entry::PAGE_ENTRIES;
+use crate::format::record::{CULLED, EXPIRED};
+use crate::format::settings::{Eviction, Settings};
+use crate::store::Writer;
+use crate::store::scan::PageCursor;
+use crate::store::space::volume;
+use crate::table::pages::{self, EntryView};
+
+/// Keys that `cull()` removes while it holds the lock.
+const STEP_KEYS: u64 = 10;
+/// Pages whose bounds a write looks at to find expired keys.
+const LOOKS: u64 = 8;
+/// Up to this many pages a write looks at all of them.
+const SMALL_PAGES: u64 = 64;
+
+/// The keys that may not go, by their hashes: those just stored.
+pub(crate) enum Spared {
+    None,
+    One(u64),
+    Many(HashSet<u64>),
+}
+
+impl Spared {
+    pub(crate) fn contains(&self, hash: u64) -> bool {
+        match self {
+            Spared::None => false,
+            Spared::One(one) => *one == hash,
+            Spared::Many(many) => many.contains(&hash),
+        }
+    }
+}
+
+/// What a handle remembers of its culling from one write to the next.
+#[derive(Default)]
+pub(crate) struct Culling(Mutex<Memory>);
+
+#[derive(Default)]
+struct Memory {
+    sweep: Sweep,
+    ranking: Ranking,
+    hand: Hand,
+}
+
+impl Cache {
+    /// Removes everything expired, then, by policy, as much as the size limit asks; gives the
+    /// number of keys removed. In short steps: other writers get in between.
+    ///
+    /// Writes do this on their own, a few keys each; call it after lowering the limit. With
+    /// [`Eviction::None`] only what is expired goes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), whose message says how far it got;
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
+    pub fn cull(&self) -> Result<u64> {
+        let mut removed = self.expire()?;
+        loop {
+            let settings = self.settings();
+            let step = self.0.store.write(self.0.timeout, |writer| {
+                self.remember(|memory| {
+                    memory.evict(writer, &settings, STEP_KEYS, &Spared::None, |writer| {
+                        writer.excess() > 0
+                    })
+                })
+            });
+            match step.map_err(|error| error.progress(removed))? {
+                0 => break,
+                step => removed += step,
+            }
+        }
+        self.made_durable()?;
+        Ok(removed)
+    }
+
+    /// Makes room after a write, while the lock is still held. The write is done, so a failure to
+    /// make room is left for the next one to meet.
+    pub(crate) fn cull_after(&self, writer: &mut Writer<'_>, now_ms: u64, spared: &Spared) {
+        let _ = self.cull_step(writer, now_ms, spared);
+    }
+
+    /// Makes room after `count` keys have been written together, a step for each.
+    pub(crate) fn cull_after_many(&self, keys: &[u64]) {
+        let Some(last) = keys.last() else { return };
+        if self.settings().cull_limit == 0 {
+            return;
+        }
+        let now_ms = self.now_ms();
+        // If the others are not enough, all but the last of those just stored may go as well.
+        let mut spared = Spared::Many(keys.iter().copied().collect());
+        for _ in 0..=keys.len() {
+            let step = self.0.store.write(self.0.timeout, |writer| {
+                let removed = self.cull_step(writer, now_ms, &spared)?;
+                Ok((removed, self.is_over(writer)))
+            });
+            match step {
+                Ok((0, true)) if matches!(spared, Spared::Many(_)) => spared = Spared::One(*last),
+                Ok((1.., true)) => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn is_over(&self, writer: &Writer<'_>) -> bool {
+        self.settings().eviction != Eviction::None && writer.excess() > 0
+    }
+
+    fn cull_step(&self, writer: &mut Writer<'_>, now_ms: u64, spared: &Spared) -> Result<u64> {
+        let settings = self.settings();
+        let budget = u64::from(settings.cull_limit);
+        let is_due = writer.state().min_expiry_ms < now_ms;
+        let is_full = settings.eviction != Eviction::None
+            && (writer.excess() > 0
+                || settings.exact_cull_count && volume(&writer.state()) >= settings.size_limit);
+        if budget == 0 || !(is_due || is_full) {
+            return Ok(0);
+        }
+        self.remember(|memory| {
+            let mut removed = 0;
+            if is_due {
+                removed = memory.sweep.run(writer, now_ms, budget)?;
+            }
+            if is_full {
+                removed += memory.evict(writer, &settings, budget - removed, spared, |writer| {
+                    settings.exact_cull_count || writer.excess() > 0
+                })?;
+            }
+            Ok(removed)
+        })
+    }
+
+    fn remember<R>(&self, work: impl FnOnce(&mut Memory) -> R) -> R {
+        match self.0.culling.0.try_lock() {
+            Some(mut memory) => work(&mut memory),
+            // Held by a thread that this process lost in a fork.
+            None => work(&mut Memory::default()),
+        }
+    }
+}
+
+impl Memory {
+    /// Removes up to `budget` keys by policy, as long as `goes_on`.
+    fn evict(
+        &mut self,
+        writer: &mut Writer<'_>,
+        settings: &Settings,
+        budget: u64,
+        spared: &Spared,
+        goes_on: impl Fn(&Writer<'_>) -> bool,
+    ) -> Result<u64> {
+        let mut removed = 0;
+        self.ranking.begin(settings.eviction);
+        while removed < budget && goes_on(writer) {
+            let victim = match settings.eviction {
+                Eviction::None => None,
+                Eviction::Sieve => self.hand.next(writer, spared)?,
+                policy => self.ranking.next(writer, policy, spared)?,
+            };
+            let Some(victim) = victim else { break };
+            if !remove(writer, &victim, CULLED)? {
+                break;
+            }
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+/// The search for expired keys, a few pages per write.
+#[derive(Default)]
+struct Sweep {
+    /// How far it is; `None` before the first page.
+    cursor: Option<PageCursor>,
+    /// The page it is in, and the expired entries there that are still to go, the last first.
+    page: Option<u32>,
+    left: Vec<EntryView>,
+    /// The lowest expiry of what was passed and stayed.
+    lowest_ms: u64,
+    started_ms: u64,
+}
+
+impl Sweep {
+    fn run(&mut self, writer: &mut Writer<'_>, now_ms: u64, budget: u64) -> Result<u64> {
+        let listed = writer.state().listed_pages;
+        let most = if listed <= SMALL_PAGES { SMALL_PAGES } else { LOOKS };
+        let is_whole = self.cursor.is_none();
+        if is_whole {
+            *self = Sweep { lowest_ms: NEVER, started_ms: now_ms, ..Sweep::default() };
+        }
+        let looks = Cell::new(0);
+        let mut removed = 0;
+        loop {
+            while let Some(view) = self.left.pop() {
+                if removed == budget {
+                    self.left.push(view);
+                    return Ok(removed);
+                }
+                removed += u64::from(remove(writer, &view, EXPIRED)?);
+            }
+            if let Some(page) = self.page.take() {
+                writer.tighten(page);
+            }
+            if looks.get() >= most {
+                return Ok(removed);
+            }
+            let lowest = Cell::new(self.lowest_ms);
+            let cursor = self.cursor.get_or_insert_default();
+            let page = writer.page_where(cursor, |page| {
+                looks.set(looks.get() + 1);
+                let is_wanted = page.min_expiry_ms < now_ms;
+                if !is_wanted {
+                    lowest.set(lowest.get().min(page.min_expiry_ms));
+                }
+                is_wanted || looks.get() >= most
+            })?;
+            self.lowest_ms = lowest.get();
+            let Some(page) = page else {
+                // What was stored behind the sweep, while the lock was free, expires later than
+                // it began.
+                let bound = if is_whole { NEVER } else { self.started_ms };
+                writer.set_min_expiry(bound.min(self.lowest_ms))?;
+                self.cursor = None;
+                return Ok(removed);
+            };
+            self.page = Some(page.number);
+            for view in page.entries.iter().rev() {
+                match view.deadline.expires_ms() {
+                    expires_ms if expires_ms < now_ms => self.left.push(*view),
+                    expires_ms => self.lowest_ms = self.lowest_ms.min(expires_ms),
+                }
+            }
+        }
+    }
+}
+
+/// Removes the key of an entry, if it is still there and this thread's transaction has not changed
+/// it; tells whether it did.
+pub(crate) fn remove(writer: &mut Writer<'_>, view: &EntryView, flags: u8) -> Result<bool> {
+    let Some(view) = current(writer, view) else { return Ok(false) };
+    if writer.session.overlay.is_some() && writer.found(&view)?.is_none() {
+        return Ok(false);
+    }
+    writer.remove_entry(&view, flags)?;
+    Ok(true)
+}
+
+/// The entry as it is now: its record may have moved, and its page may have been merged into
+/// another, where it will be met again.
+pub(crate) fn current(writer: &Writer<'_>, view: &EntryView) -> Option<EntryView> {
+    let table = &writer.shared.table;
+    let (page, index) = (view.number / PAGE_ENTRIES as u32, u64::from(view.number) % PAGE_ENTRIES);
+    let page = pages::snapshot(table, page).filter(|page| page.bitmap >> index & 1 != 0)?;
+    pages::view(table, page.number * PAGE_ENTRIES as u32 + index as u32)
+        .filter(|now| now.hash == view.hash && !now.slot.is_empty())
+}

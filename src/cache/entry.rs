@@ -1,0 +1,164 @@
+//! What surrounds a value: expiry, tag, time of storing; and how to say so when storing.
+
+use std::time::{Duration, SystemTime};
+
+use serde::de::DeserializeOwned;
+
+use crate::cache::codec::AnyCodec;
+use crate::cache::value::decode;
+use crate::clock::{NEVER, deadline, from_ms};
+use crate::error::{Error, Result};
+use crate::format::key::{Key, NULL};
+use crate::format::key_buf::{KeyBuf, ToKey};
+use crate::format::record::Header;
+
+/// An end of an order: the first or the last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Side {
+    /// The first, the oldest.
+    Front,
+    /// The last, the newest.
+    Back,
+}
+
+/// A value with what is known about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry<V> {
+    /// The value.
+    pub value: V,
+    /// When the item expires, to the millisecond; `None`: never.
+    pub expires_at: Option<SystemTime>,
+    /// The tag that it was stored with.
+    pub tag: Option<Key>,
+    /// When it was last stored, to the millisecond.
+    pub stored_at: SystemTime,
+}
+
+impl<V: DeserializeOwned> Entry<V> {
+    /// Decodes what was read of a record.
+    pub(crate) fn read(
+        header: &Header,
+        tag: &[u8],
+        value: &[u8],
+        codec: &AnyCodec,
+    ) -> Result<Entry<V>> {
+        Ok(Entry {
+            value: decode(header.value_kind, value, codec)?,
+            expires_at: from_ms(header.expires_ms),
+            tag: if tag.is_empty() { None } else { Some(Key::decode(tag)?) },
+            stored_at: from_ms(header.stored_ms).unwrap_or(SystemTime::UNIX_EPOCH),
+        })
+    }
+}
+
+/// How an item is stored: when it expires, and under which tag.
+///
+/// ```
+/// use std::time::Duration;
+/// use firncache::{Cache, SetOptions};
+///
+/// let cache = Cache::temporary()?;
+/// let options = SetOptions::new().expire(Duration::from_secs(60)).tag("pages");
+/// cache.set_with("/index", "<html>", options)?;
+/// assert_eq!(cache.evict("pages")?, 1);
+/// # Ok::<(), firncache::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "options do nothing until they are used"]
+pub struct SetOptions {
+    expiry: Option<Expiry>,
+    /// The encoded tag, or why it cannot be one: the operation that uses it says so.
+    tag: Option<Result<Vec<u8>, String>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Expiry {
+    After(Duration),
+    At(SystemTime),
+}
+
+impl SetOptions {
+    /// Makes options with neither expiry nor tag.
+    pub fn new() -> SetOptions {
+        SetOptions::default()
+    }
+
+    /// Lets the item expire when this time has passed since it was stored. Zero is at once; what is
+    /// too long to represent is never.
+    pub fn expire(mut self, after: Duration) -> SetOptions {
+        self.expiry = Some(Expiry::After(after));
+        self
+    }
+
+    /// Lets the item expire at a time of day. The past is at once.
+    pub fn expire_at(mut self, time: SystemTime) -> SetOptions {
+        self.expiry = Some(Expiry::At(time));
+        self
+    }
+
+    /// Labels the item, so that [`Cache::evict`](crate::Cache::evict) finds it. A tag is what a key
+    /// can be; null is no tag. One that cannot be a key fails the operation that uses it, with
+    /// [`ErrorKind::Key`](crate::ErrorKind::Key).
+    pub fn tag(mut self, tag: impl ToKey) -> SetOptions {
+        self.tag = match encode_tag(&tag) {
+            Ok(None) => None,
+            Ok(Some(tag)) => Some(Ok(tag.as_bytes().to_vec())),
+            Err(error) => Some(Err(error.to_string())),
+        };
+        self
+    }
+
+    /// The expiry of an item that is stored at `now_ms`.
+    pub(crate) fn expires_ms(&self, now_ms: u64) -> u64 {
+        match self.expiry {
+            None => NEVER,
+            Some(Expiry::After(after)) => deadline(now_ms, after),
+            // Rounded up, as nothing may end early.
+            Some(Expiry::At(time)) => {
+                time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| deadline(0, since))
+            }
+        }
+    }
+
+    /// The encoded tag; empty if there is none.
+    pub(crate) fn tag_bytes(&self) -> Result<&[u8]> {
+        match &self.tag {
+            None => Ok(&[]),
+            Some(Ok(tag)) => Ok(tag),
+            Some(Err(why)) => Err(Error::key(format!("cannot use the tag: {why}"))),
+        }
+    }
+}
+
+/// Encodes a tag; null is none.
+pub(crate) fn encode_tag(tag: &impl ToKey) -> Result<Option<KeyBuf>> {
+    let tag = KeyBuf::of(tag)?;
+    Ok(if tag.as_bytes() == [NULL] { None } else { Some(tag) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn expiries_saturate_and_are_never_early() {
+        let new = SetOptions::new;
+        assert_eq!(new().expires_ms(7), NEVER);
+        assert_eq!(new().expire(Duration::ZERO).expires_ms(7), 7);
+        assert_eq!(new().expire(Duration::from_nanos(1)).expires_ms(7), 8);
+        assert_eq!(new().expire(Duration::MAX).expires_ms(7), NEVER);
+        let at = |time| new().expire_at(time).expires_ms(7);
+        assert_eq!(at(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), 0);
+        assert_eq!(at(SystemTime::UNIX_EPOCH + Duration::from_micros(1500)), 2);
+        assert_eq!(at(SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 50)), NEVER);
+    }
+
+    #[test]
+    fn null_is_no_tag_and_nan_is_refused_when_used() {
+        assert!(SetOptions::new().tag(()).tag_bytes().unwrap().is_empty());
+        assert!(!SetOptions::new().tag("").tag_bytes().unwrap().is_empty());
+        let error = SetOptions::new().tag(f64::NAN).tag_bytes().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Key);
+    }
+}

@@ -1,0 +1,289 @@
+//! How a cache is opened: the settings that are kept in the store, and those of one handle.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::codec::{AnyCodec, Codec};
+use crate::cache::{Cache, Handle, temporary::TemporaryDir};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::settings::{Eviction, PowerLoss, Settings};
+use crate::store::Store;
+use crate::store::open::OpenOptions;
+
+/// The default of [`Options::timeout`]: one minute.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a write that returned has survived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum Durability {
+    /// The end of any process, also by `kill -9`. After power loss a prefix of the history
+    /// survives, and at least what the last [`Cache::sync`] covered. The default.
+    #[default]
+    Process,
+    /// Power loss as well. Every write, and every commit of a transaction, then waits for the disk:
+    /// milliseconds instead of a microsecond.
+    Sync,
+}
+
+/// How a cache is opened; made by [`Cache::options`].
+///
+/// ```
+/// use std::time::Duration;
+/// use firncache::{Cache, Eviction};
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = Cache::options()
+///     .size_limit(100 << 20)
+///     .eviction(Eviction::LeastRecentlyUsed)
+///     .timeout(Duration::from_secs(5))
+///     .open(dir.path().join("cache"))?;
+/// assert_eq!(cache.settings().size_limit, 100 << 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "options do nothing until open() is called"]
+pub struct Options {
+    asked: Asked,
+    timeout: Duration,
+    /// A codec that is refused is reported by `open`.
+    codec: Result<AnyCodec, String>,
+    clock: Arc<dyn Clock>,
+    read_only: bool,
+    create: bool,
+    allow_untrusted: bool,
+    durability: Durability,
+}
+
+/// The kept settings that the caller has named; the others stay as they are in the store.
+#[derive(Clone, Default)]
+struct Asked {
+    size_limit: Option<u64>,
+    eviction: Option<Eviction>,
+    cull_limit: Option<u32>,
+    statistics: Option<bool>,
+    value_file_threshold: Option<u64>,
+    exact_cull_count: Option<bool>,
+    power_loss: Option<PowerLoss>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            asked: Asked::default(),
+            timeout: DEFAULT_TIMEOUT,
+            codec: Ok(AnyCodec::Bincode),
+            clock: Arc::new(SystemClock),
+            read_only: false,
+            create: true,
+            allow_untrusted: false,
+            durability: Durability::default(),
+        }
+    }
+}
+
+/// # Kept in the store
+///
+/// These hold for every process that uses the store, now and later. What is not named keeps the
+/// value that the store has; a new store begins with the defaults. [`Cache::update_settings`]
+/// changes them in an open cache.
+impl Options {
+    /// Sets the bytes on disk that the cache keeps to, give or take one segment of its log
+    /// ([`DEFAULT_SIZE_LIMIT`](crate::DEFAULT_SIZE_LIMIT) unless set). Larger keeps more keys;
+    /// smaller evicts earlier, and values that can never fit are refused.
+    pub fn size_limit(mut self, bytes: u64) -> Options {
+        self.asked.size_limit = Some(bytes);
+        self
+    }
+
+    /// Sets which keys go when the limit is reached ([`Eviction::LeastRecentlyStored`] unless
+    /// set). With [`Eviction::None`] the limit does not hold.
+    pub fn eviction(mut self, eviction: Eviction) -> Options {
+        self.asked.eviction = Some(eviction);
+        self
+    }
+
+    /// Sets how many keys one write removes at most on its own, expired ones and evicted ones
+    /// together ([`DEFAULT_CULL_LIMIT`](crate::DEFAULT_CULL_LIMIT) unless set). Larger brings the
+    /// cache below a lowered limit sooner, smaller keeps single writes shorter; 0 switches removal
+    /// off, and with it the limit.
+    pub fn cull_limit(mut self, keys: u32) -> Options {
+        self.asked.cull_limit = Some(keys);
+        self
+    }
+
+    /// Sets whether reads are counted as hits and misses (off unless set); see [`Cache::stats`].
+    /// Counting costs a read one atomic addition on a word that all processes share.
+    pub fn statistics(mut self, on: bool) -> Options {
+        self.asked.statistics = Some(on);
+        self
+    }
+
+    /// Sets from how many bytes on a value lies in a file of its own
+    /// ([`DEFAULT_VALUE_FILE_THRESHOLD`](crate::DEFAULT_VALUE_FILE_THRESHOLD) unless set). Smaller
+    /// makes more files, each of which costs a fraction of a millisecond to write; larger lets
+    /// compaction copy larger values. A small `size_limit` lowers it further.
+    pub fn value_file_threshold(mut self, bytes: u64) -> Options {
+        self.asked.value_file_threshold = Some(bytes);
+        self
+    }
+
+    /// Sets whether a write that finds the cache full removes exactly `cull_limit` keys, as
+    /// python-diskcache does, instead of just enough (off unless set).
+    pub fn exact_cull_count(mut self, on: bool) -> Options {
+        self.asked.exact_cull_count = Some(on);
+        self
+    }
+
+    /// Sets what the store does for the case of power loss ([`PowerLoss::Recover`] unless set).
+    pub fn power_loss(mut self, power_loss: PowerLoss) -> Options {
+        self.asked.power_loss = Some(power_loss);
+        self
+    }
+}
+
+/// # Of this handle
+///
+/// These hold for the handle that [`Options::open`] gives, and its clones.
+impl Options {
+    /// Sets how long a call waits for the writer lock ([`DEFAULT_TIMEOUT`] unless set) before it
+    /// fails with [`ErrorKind::Timeout`]. Shorter suits those who would rather compute a value
+    /// than wait; reads never wait. [`Duration::MAX`] waits for ever.
+    pub fn timeout(mut self, timeout: Duration) -> Options {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets how values without a native form are written ([`Bincode`](crate::Bincode) unless set);
+    /// see [`Codec`]. What another codec of this crate wrote is read all the same.
+    pub fn codec(mut self, codec: impl Codec) -> Options {
+        self.codec = AnyCodec::new(codec).map_err(|error| error.to_string());
+        self
+    }
+
+    /// Sets the clock by which items expire ([`SystemClock`] unless set), for tests. It must not
+    /// use the cache.
+    pub fn clock(mut self, clock: impl Clock) -> Options {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets whether the handle only reads (off unless set). Then a directory without write access
+    /// can be opened, and every write fails with [`ErrorKind::ReadOnly`].
+    pub fn read_only(mut self, on: bool) -> Options {
+        self.read_only = on;
+        self
+    }
+
+    /// Sets whether a cache that does not exist is made (on unless set).
+    pub fn create(mut self, on: bool) -> Options {
+        self.create = on;
+        self
+    }
+
+    /// Sets whether a directory is opened that lies on a network file system, or that others can
+    /// write to (off unless set). Processes of *one* machine may then share it; processes of
+    /// several machines damage it.
+    pub fn allow_untrusted(mut self, on: bool) -> Options {
+        self.allow_untrusted = on;
+        self
+    }
+
+    /// Sets what a write that returned has survived ([`Durability::Process`] unless set).
+    pub fn durability(mut self, durability: Durability) -> Options {
+        self.durability = durability;
+        self
+    }
+
+    /// Opens the cache in a directory, making it if need be.
+    ///
+    /// Opening takes well under a millisecond whatever the size, takes no lock, and writes nothing
+    /// when there is nothing to change.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Setting`] for an option that is out of range; [`ErrorKind::ReadOnly`] if kept
+    /// settings would have to change but cannot; [`ErrorKind::Unsupported`] for a directory that
+    /// is not safe to share; [`ErrorKind::Version`] and [`ErrorKind::Corrupt`] for what is not a
+    /// cache of this version; [`ErrorKind::Io`] for what the system refuses.
+    pub fn open(self, directory: impl AsRef<Path>) -> Result<Cache> {
+        self.open_at(directory.as_ref(), None)
+    }
+
+    /// Opens a cache in a new directory, which goes with the last handle.
+    pub(crate) fn open_temporary(self) -> Result<Cache> {
+        let temporary = TemporaryDir::new()?;
+        let path = temporary.path().to_path_buf();
+        self.open_at(&path, Some(temporary))
+    }
+
+    fn open_at(self, path: &Path, temporary: Option<TemporaryDir>) -> Result<Cache> {
+        let mut initial = Settings::default();
+        self.asked.apply(&mut initial);
+        check_settings(&initial)?;
+        let codec = self.codec.map_err(|why| Error::new(ErrorKind::Setting, why))?;
+        let store = Store::open(
+            path,
+            &OpenOptions {
+                create: self.create && !self.read_only,
+                read_only: self.read_only,
+                allow_network: self.allow_untrusted,
+                settings: Some(initial),
+            },
+        )?;
+        let cache = Cache::new(Handle {
+            store,
+            timeout: self.timeout,
+            codec,
+            clock: self.clock,
+            durability: self.durability,
+            culling: Default::default(),
+            temporary,
+        });
+        let asked = self.asked;
+        let mut wanted = cache.settings();
+        asked.apply(&mut wanted);
+        if wanted != cache.settings() {
+            cache.update_settings(|settings| asked.apply(settings))?;
+        }
+        Ok(cache)
+    }
+}
+
+/// Refuses settings that cannot be kept.
+pub(crate) fn check_settings(settings: &Settings) -> Result<()> {
+    match settings.problem() {
+        Some(why) => Err(Error::new(ErrorKind::Setting, why)),
+        None => Ok(()),
+    }
+}
+
+impl Asked {
+    fn apply(&self, to: &mut Settings) {
+        fn set<T: Copy>(asked: Option<T>, to: &mut T) {
+            *to = asked.unwrap_or(*to);
+        }
+        set(self.size_limit, &mut to.size_limit);
+        set(self.eviction, &mut to.eviction);
+        set(self.cull_limit, &mut to.cull_limit);
+        set(self.statistics, &mut to.statistics);
+        set(self.value_file_threshold, &mut to.value_file_threshold);
+        set(self.exact_cull_count, &mut to.exact_cull_count);
+        set(self.power_loss, &mut to.power_loss);
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut settings = Settings::default();
+        self.asked.apply(&mut settings);
+        f.debug_struct("Options")
+            .field("settings", &settings)
+            .field("timeout", &self.timeout)
+            .field("read_only", &self.read_only)
+            .field("create", &self.create)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}

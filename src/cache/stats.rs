@@ -1,0 +1,137 @@
+//! Counters: hits, misses, sizes.
+
+use std::sync::atomic::Ordering;
+
+use crate::cache::Cache;
+use crate::cache::read::Record;
+use crate::error::Result;
+use crate::format::settings::Eviction;
+use crate::format::state::State;
+use crate::store::read::Hit;
+use crate::store::space::volume;
+
+/// What has happened in a cache since it was made, or since [`Cache::reset_stats`]. Shared by all
+/// processes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub struct Stats {
+    /// Reads that found a value, while [`Settings::statistics`](crate::Settings::statistics) was
+    /// on.
+    pub hits: u64,
+    /// Reads that found none, while [`Settings::statistics`](crate::Settings::statistics) was on.
+    pub misses: u64,
+    /// Keys that were removed by the eviction policy.
+    pub evictions: u64,
+    /// Keys that were removed because they had expired.
+    pub expirations: u64,
+    /// Damaged records that were met, each of which counted as missing.
+    pub damaged: u64,
+}
+
+impl Cache {
+    /// Gives the number of keys, including expired ones that have not been removed yet.
+    ///
+    /// # Errors
+    ///
+    /// Inside a transaction, as any write.
+    pub fn len(&self) -> Result<u64> {
+        let store = &self.0.store;
+        if !store.is_in_transaction() {
+            return Ok(store.state().len);
+        }
+        store.write(self.0.timeout, |writer| Ok(writer.state().len))
+    }
+
+    /// Tells whether there is no key, not even an expired one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::len`].
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Gives the bytes by which the keys are accounted: records, their share of the table, value
+    /// files. Falls with every removal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::len`].
+    pub fn volume(&self) -> Result<u64> {
+        let store = &self.0.store;
+        if !store.is_in_transaction() {
+            return Ok(store.volume());
+        }
+        store.write(self.0.timeout, |writer| Ok(volume(&writer.state())))
+    }
+
+    /// Gives the bytes that the directory takes on disk. Asks the system about every file.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io).
+    pub fn disk_usage(&self) -> Result<u64> {
+        self.0.store.disk_usage()
+    }
+
+    /// Gives the counters.
+    ///
+    /// # Errors
+    ///
+    /// None now; reserved.
+    pub fn stats(&self) -> Result<Stats> {
+        let (head, state) = (&self.0.store.shared().head, self.0.store.state());
+        Ok(Stats {
+            hits: head.hits().load(Ordering::Relaxed),
+            misses: head.misses().load(Ordering::Relaxed),
+            evictions: state.evictions,
+            expirations: state.expirations,
+            damaged: head.damaged().load(Ordering::Relaxed),
+        })
+    }
+
+    /// Sets the counters to zero, and gives what they were.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
+    pub fn reset_stats(&self) -> Result<Stats> {
+        self.outside_transaction("reset_stats()")?;
+        let head = &self.0.store.shared().head;
+        let before = self.0.store.write(self.0.timeout, |writer| {
+            let before = writer.state;
+            writer.state = State { evictions: 0, expirations: 0, ..before };
+            writer.flip(writer.applied.location())?;
+            Ok(before)
+        })?;
+        Ok(Stats {
+            hits: head.hits().swap(0, Ordering::Relaxed),
+            misses: head.misses().swap(0, Ordering::Relaxed),
+            evictions: before.evictions,
+            expirations: before.expirations,
+            damaged: head.damaged().swap(0, Ordering::Relaxed),
+        })
+    }
+
+    /// Notes that a key was read, or was not there, as far as the settings ask for it.
+    #[inline]
+    pub(crate) fn note_read(&self, record: Option<&Record>) {
+        let store = &self.0.store;
+        let settings = store.settings();
+        let is_marked =
+            !matches!(settings.eviction, Eviction::LeastRecentlyStored | Eviction::None);
+        if !(settings.statistics || is_marked) || store.is_read_only() {
+            return;
+        }
+        if settings.statistics {
+            let head = &store.shared().head;
+            let counter = if record.is_some() { head.hits() } else { head.misses() };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if is_marked && let Some(Record { header, entry: Some(entry) }) = record.copied() {
+            let is_timed = settings.eviction == Eviction::LeastRecentlyUsed;
+            let now_ms = if is_timed { self.now_ms() } else { 0 };
+            store.mark_used(&Hit { header, entry }, settings.eviction, now_ms);
+        }
+    }
+}

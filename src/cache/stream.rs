@@ -1,0 +1,170 @@
+//! Values of any size, never whole in memory.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::cache::Cache;
+use crate::cache::entry::SetOptions;
+use crate::cache::kind::{KIND_BYTES, KIND_TEXT};
+use crate::cache::write::has_limit;
+use crate::error::{Error, Result};
+use crate::format::key_buf::{KeyBuf, ToKey};
+use crate::store::space::inline_limit;
+use crate::store::writer::PutValue;
+
+/// Reads the bytes of a stored value, from its file or from memory; made by [`Cache::reader`].
+///
+/// What it reads stays the same, also when the key is stored again or removed meanwhile.
+pub struct ValueReader {
+    source: Source,
+    len: u64,
+}
+
+enum Source {
+    File { file: File, path: PathBuf },
+    Memory(Cursor<Vec<u8>>),
+}
+
+impl Cache {
+    /// Stores the bytes that a reader gives, to its end; gives their number.
+    ///
+    /// Holds no more than one piece in memory: a large value goes to its file as it is read, before
+    /// the lock is taken. [`Cache::reader`] and [`Cache::get_bytes`] read it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::set_with`]; [`ErrorKind::Io`](crate::ErrorKind::Io) with the error of the
+    /// reader.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use firncache::SetOptions;
+    /// # let cache = firncache::Cache::temporary()?;
+    /// let source = std::io::repeat(7).take(1 << 20);
+    /// assert_eq!(cache.set_from("zeros", source, SetOptions::new())?, 1 << 20);
+    /// let mut bytes = Vec::new();
+    /// if let Some(mut reader) = cache.reader("zeros")? {
+    ///     reader.read_to_end(&mut bytes)?;
+    /// }
+    /// assert_eq!(bytes, vec![7; 1 << 20]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_from(
+        &self,
+        key: impl ToKey,
+        mut reader: impl Read,
+        options: SetOptions,
+    ) -> Result<u64> {
+        let key = KeyBuf::of(&key)?;
+        let settings = self.settings();
+        self.check_size(&settings, key.as_bytes(), 0, &options)?;
+        let mut start = Vec::new();
+        let inline = inline_limit(&settings);
+        reader
+            .by_ref()
+            .take(inline.saturating_add(1))
+            .read_to_end(&mut start)
+            .map_err(|source| Error::io("read the value to store in", self.directory(), source))?;
+        if start.len() as u64 <= inline {
+            let value = self.place(key.as_bytes(), &start, &options)?;
+            self.put(key.as_bytes(), KIND_BYTES, value, &options, false)?;
+            return Ok(start.len() as u64);
+        }
+        // One byte more than can fit shows that it does not.
+        let most = if has_limit(&settings) { settings.size_limit } else { u64::MAX };
+        let mut whole = Cursor::new(start).chain(reader).take(most.saturating_add(1));
+        let staged = self.0.store.stage(&mut whole, self.0.timeout)?;
+        let len = staged.len();
+        self.check_size(&settings, key.as_bytes(), len, &options)?;
+        self.put(key.as_bytes(), KIND_BYTES, PutValue::Staged(staged), &options, false)?;
+        Ok(len)
+    }
+
+    /// Opens the bytes of a value for reading; `None` if the key is missing or expired. Counted as
+    /// a read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::get`]; [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value is neither
+    /// bytes nor text.
+    pub fn reader(&self, key: impl ToKey) -> Result<Option<ValueReader>> {
+        let (key, mut value) = (KeyBuf::of(&key)?, Vec::new());
+        let found = self.look_up(key.as_bytes(), None, &mut value)?;
+        self.note_read(found.as_ref().map(|(record, _)| record));
+        let Some((record, file)) = found else { return Ok(None) };
+        if !matches!(record.header.value_kind, KIND_BYTES | KIND_TEXT) {
+            return Err(Error::codec(
+                "cannot read the value as bytes: it is stored as something else; use get()",
+            ));
+        }
+        Ok(Some(match file {
+            None => {
+                ValueReader { len: value.len() as u64, source: Source::Memory(Cursor::new(value)) }
+            }
+            Some(open) => ValueReader {
+                len: open.reference.len,
+                source: Source::File {
+                    file: open.file,
+                    path: self.directory().join(open.reference.name()),
+                },
+            },
+        }))
+    }
+}
+
+impl ValueReader {
+    /// Gives the number of bytes of the whole value.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Tells whether the value has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Gives the value's own file, if it has one: for programs that want a path. The file goes when
+    /// the key is stored again or removed; never write to it.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.source {
+            Source::File { path, .. } => Some(path),
+            Source::Memory(_) => None,
+        }
+    }
+}
+
+impl Read for ValueReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.source {
+            Source::File { file, .. } => file.read(buffer),
+            Source::Memory(bytes) => bytes.read(buffer),
+        }
+    }
+
+    fn read_to_end(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match &mut self.source {
+            Source::File { file, .. } => file.read_to_end(buffer),
+            Source::Memory(bytes) => bytes.read_to_end(buffer),
+        }
+    }
+}
+
+impl Seek for ValueReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match &mut self.source {
+            Source::File { file, .. } => file.seek(to),
+            Source::Memory(bytes) => bytes.seek(to),
+        }
+    }
+}
+
+impl fmt::Debug for ValueReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValueReader").field("len", &self.len).field("path", &self.path()).finish()
+    }
+}

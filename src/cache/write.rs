@@ -1,0 +1,274 @@
+//! Storing one key.
+//!
+//! Everything that can fail for the caller's sake, or that runs the caller's code, happens before
+//! the lock: encoding, the tag, the size, writing a large value to its file. Under the lock there
+//! are a lookup, an append, and a few removals.
+
+use serde::Serialize;
+
+use crate::cache::Cache;
+use crate::cache::cull::Spared;
+use crate::cache::entry::SetOptions;
+use crate::cache::kind::KIND_BYTES;
+use crate::cache::read::with_scratch;
+use crate::cache::value::encode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::key_buf::{KeyBuf, ToKey};
+use crate::format::record::FileRef;
+use crate::format::settings::{Eviction, Settings};
+use crate::store::space::inline_limit;
+use crate::store::writer::{Put, PutValue};
+
+/// Values up to this size never get a file: the record's reference to it would be as large.
+const ALWAYS_INLINE_BYTES: u64 = size_of::<FileRef>() as u64;
+
+impl Cache {
+    /// Stores a value, replacing what the key held. It never expires and has no tag.
+    ///
+    /// Costs about a microsecond; with values above
+    /// [`value_file_threshold`](crate::Settings::value_file_threshold), the writing of a file. A
+    /// key that was there keeps its place in the insertion order. May remove a few other keys, by
+    /// expiry and by the eviction policy.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] if the value cannot be encoded; [`ErrorKind::TooLarge`] if it can never
+    /// fit under the size limit; [`ErrorKind::Full`] if the disk is full; [`ErrorKind::Timeout`];
+    /// [`ErrorKind::ReadOnly`]; [`ErrorKind::Key`]. The key then holds what it held.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set("answer", &42)?;
+    /// cache.set(("grid", 3, 4), &vec![0.5; 10])?;
+    /// assert_eq!(cache.get("answer")?, Some(42));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
+    pub fn set<V: Serialize + ?Sized>(&self, key: impl ToKey, value: &V) -> Result<()> {
+        self.set_with(key, value, SetOptions::new())
+    }
+
+    /// Stores a value with an expiry or a tag, replacing what the key held.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::set`]; [`ErrorKind::Key`] also for what cannot be a tag.
+    pub fn set_with<V: Serialize + ?Sized>(
+        &self,
+        key: impl ToKey,
+        value: &V,
+        options: SetOptions,
+    ) -> Result<()> {
+        self.store_value(key, value, &options, false).map(|_| ())
+    }
+
+    /// Stores a value if the key is missing or expired; tells whether it did. Of several that try
+    /// at once, one does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::set`].
+    pub fn add<V: Serialize + ?Sized>(&self, key: impl ToKey, value: &V) -> Result<bool> {
+        self.add_with(key, value, SetOptions::new())
+    }
+
+    /// Stores a value with an expiry or a tag if the key is missing or expired; tells whether it
+    /// did.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::set_with`].
+    pub fn add_with<V: Serialize + ?Sized>(
+        &self,
+        key: impl ToKey,
+        value: &V,
+        options: SetOptions,
+    ) -> Result<bool> {
+        self.store_value(key, value, &options, true)
+    }
+
+    /// Stores bytes as they are, without serde; [`Cache::get_bytes`] reads them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::set`].
+    pub fn set_bytes(&self, key: impl ToKey, bytes: &[u8]) -> Result<()> {
+        self.set_bytes_with(key, bytes, SetOptions::new())
+    }
+
+    /// Stores bytes as they are, with an expiry or a tag.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::set_with`].
+    pub fn set_bytes_with(&self, key: impl ToKey, bytes: &[u8], options: SetOptions) -> Result<()> {
+        let key = KeyBuf::of(&key)?;
+        let value = self.place(key.as_bytes(), bytes, &options)?;
+        self.put(key.as_bytes(), KIND_BYTES, value, &options, false).map(|_| ())
+    }
+
+    fn store_value<V: Serialize + ?Sized>(
+        &self,
+        key: impl ToKey,
+        value: &V,
+        options: &SetOptions,
+        only_if_missing: bool,
+    ) -> Result<bool> {
+        let key = KeyBuf::of(&key)?;
+        with_scratch(|buffer| {
+            let kind = encode(value, &self.0.codec, buffer)?;
+            let value = self.place(key.as_bytes(), buffer, options)?;
+            self.put(key.as_bytes(), kind, value, options, only_if_missing)
+        })
+    }
+
+    /// Decides where an encoded value is to lie, and writes it there if that is a file.
+    pub(crate) fn place<'a>(
+        &self,
+        key: &[u8],
+        value: &'a [u8],
+        options: &SetOptions,
+    ) -> Result<PutValue<'a>> {
+        let (settings, len) = (self.settings(), value.len() as u64);
+        self.check_size(&settings, key, len, options)?;
+        if len <= inline_limit(&settings).max(ALWAYS_INLINE_BYTES) {
+            return Ok(PutValue::Bytes(value));
+        }
+        self.0.store.stage_bytes(value, self.0.timeout).map(PutValue::Staged)
+    }
+
+    /// Refuses a value that would not fit if it were alone.
+    pub(crate) fn check_size(
+        &self,
+        settings: &Settings,
+        key: &[u8],
+        value_len: u64,
+        options: &SetOptions,
+    ) -> Result<()> {
+        let around = key.len() + options.tag_bytes()?.len();
+        let len = value_len.saturating_add(around as u64);
+        if len <= settings.size_limit || !has_limit(settings) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "key and value take {len} bytes, and size_limit is {}: raise it, or store less",
+                settings.size_limit
+            ),
+        )
+        .at(self.directory()))
+    }
+
+    /// Stores an encoded value; false if it is stored only in place of none, and there is one.
+    pub(crate) fn put(
+        &self,
+        key: &[u8],
+        value_kind: u8,
+        value: PutValue<'_>,
+        options: &SetOptions,
+        only_if_missing: bool,
+    ) -> Result<bool> {
+        let store = &self.0.store;
+        let key = store.hashed(key);
+        let now_ms = self.now_ms();
+        let put = Put {
+            value_kind,
+            value,
+            tag: options.tag_bytes()?,
+            expires_ms: options.expires_ms(now_ms),
+            stored_ms: now_ms,
+            keep_access: false,
+        };
+        let may_cull = !store.is_in_transaction();
+        store.prepare(key.hash);
+        let is_stored = store.write(self.0.timeout, |writer| {
+            let found = writer.find(key)?;
+            if only_if_missing && found.is_some_and(|it| it.header.expires_ms > now_ms) {
+                return Ok(false);
+            }
+            writer.put(key, found.as_ref(), put)?;
+            if may_cull {
+                self.cull_after(writer, now_ms, &Spared::One(key.hash));
+            }
+            Ok(true)
+        })?;
+        if is_stored {
+            self.made_durable()?;
+        }
+        Ok(is_stored)
+    }
+
+    /// Changes when a key expires, `None` being never; false if it is missing or expired. Value,
+    /// tag, place in the orders and time of storing stay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::delete`].
+    pub fn touch(&self, key: impl ToKey, expire: Option<std::time::Duration>) -> Result<bool> {
+        let key = KeyBuf::of(&key)?;
+        let store = &self.0.store;
+        let key = store.hashed(key.as_bytes());
+        let now_ms = self.now_ms();
+        let mut options = SetOptions::new();
+        if let Some(after) = expire {
+            options = options.expire(after);
+        }
+        let expires_ms = options.expires_ms(now_ms);
+        let mut tag = Vec::new();
+        store.prepare(key.hash);
+        let is_touched = with_scratch(|value| {
+            store.write(self.0.timeout, |writer| {
+                let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
+                let Some(found) = found else { return Ok(false) };
+                if !writer.read(&found, &mut tag, value)? {
+                    return Ok(false);
+                }
+                let header = found.header;
+                let kept = match FileRef::decode(value).filter(|_| header.is_file()) {
+                    Some(file) => PutValue::File(file),
+                    None => PutValue::Bytes(value),
+                };
+                let put = Put {
+                    value_kind: header.value_kind,
+                    value: kept,
+                    tag: &tag,
+                    expires_ms,
+                    stored_ms: header.stored_ms,
+                    keep_access: true,
+                };
+                writer.put(key, Some(&found), put).map(|()| true)
+            })
+        })?;
+        if is_touched {
+            self.made_durable()?;
+        }
+        Ok(is_touched)
+    }
+
+    /// Removes a key; false if it is missing or expired.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`], [`ErrorKind::ReadOnly`], [`ErrorKind::Key`].
+    pub fn delete(&self, key: impl ToKey) -> Result<bool> {
+        let key = KeyBuf::of(&key)?;
+        let store = &self.0.store;
+        let key = store.hashed(key.as_bytes());
+        let now_ms = self.now_ms();
+        store.prepare(key.hash);
+        let is_removed = store.write(self.0.timeout, |writer| {
+            let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
+            let Some(found) = found else { return Ok(false) };
+            writer.remove(key.bytes, &found, 0).map(|()| true)
+        })?;
+        if is_removed {
+            self.made_durable()?;
+        }
+        Ok(is_removed)
+    }
+}
+
+/// Whether the size limit holds: something must be allowed to go for it.
+pub(crate) fn has_limit(settings: &Settings) -> bool {
+    settings.eviction != Eviction::None && settings.cull_limit > 0
+}

@@ -1,0 +1,16 @@
+//! Every operation of `Cache`, and what is promised about it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod basics;
+mod bulk;
+mod common;
+mod counting;
+mod expiry;
+mod iteration;
+mod large;
+mod limits;
+mod options;
+mod tags;
+mod transactions;
+mod upkeep;

@@ -1,0 +1,109 @@
+use std::fs;
+
+use firncache::{Cache, SetOptions};
+
+use crate::common::{cache, keys};
+
+#[test]
+fn a_new_cache_is_small_and_clean() {
+    let cache = cache();
+    assert!(cache.check().unwrap().is_clean());
+    cache.set("key", &1).unwrap();
+    assert!(cache.disk_usage().unwrap() <= 128 * 1024, "{}", cache.disk_usage().unwrap());
+    assert!(cache.check().unwrap().findings().is_empty());
+}
+
+#[test]
+fn clear_removes_everything_and_the_cache_goes_on() {
+    let cache = cache();
+    for round in 0..3 {
+        cache.set_many((0..500).map(|key| (key, key)), SetOptions::new()).unwrap();
+        cache.set_bytes("large", &[1; 400_000]).unwrap();
+        assert_eq!(cache.clear().unwrap(), 501, "{round}");
+        assert_eq!((cache.len().unwrap(), keys(&cache).len()), (0, 0));
+        assert_eq!(cache.get::<i32>(1).unwrap(), None);
+    }
+    assert!(cache.check().unwrap().is_clean(), "{}", cache.check().unwrap());
+}
+
+#[test]
+fn compaction_gives_space_back() {
+    let cache = cache();
+    for round in 0..20 {
+        for key in 0..200 {
+            cache.set_bytes(key, &[round; 5000]).unwrap();
+        }
+    }
+    for key in 0..190 {
+        cache.delete(key).unwrap();
+    }
+    cache.compact().unwrap();
+    let used = cache.disk_usage().unwrap();
+    assert!(used < 600_000, "{used}");
+    assert!((190..200).all(|key| cache.get_bytes(key).unwrap().unwrap() == [19; 5000]));
+    assert!(cache.check().unwrap().is_clean());
+}
+
+#[test]
+fn sync_and_repair_keep_everything() {
+    let cache = cache();
+    for key in 0..300 {
+        cache.set(key, &key).unwrap();
+    }
+    cache.set_bytes("large", &[1; 400_000]).unwrap();
+    cache.sync().unwrap();
+    cache.sync().unwrap();
+    assert!(cache.repair().unwrap().is_clean());
+    assert!((0..300).all(|key| cache.get(key).unwrap() == Some(key)));
+    assert_eq!(cache.len().unwrap(), 301);
+    assert!(cache.check().unwrap().is_clean());
+}
+
+#[test]
+fn a_closed_directory_can_be_copied() {
+    let cache = cache();
+    for key in 0..100 {
+        cache.set(key, &key).unwrap();
+    }
+    cache.set_bytes("large", &[1; 400_000]).unwrap();
+    cache.sync().unwrap();
+    let from = cache.directory().to_path_buf();
+    let to = cache.dir.path().join("copy");
+    cache.cache.close().unwrap();
+    copy(&from, &to);
+    let copy = Cache::open(&to).unwrap();
+    assert!((0..100).all(|key| copy.get(key).unwrap() == Some(key)));
+    assert_eq!(copy.get_bytes("large").unwrap().unwrap().len(), 400_000);
+    copy.set("new", &1).unwrap();
+    assert!(copy.check().unwrap().is_clean());
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(0o700).create(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_vanished_value_file_is_a_counted_miss_and_a_finding() {
+    let cache = cache();
+    cache.set_bytes("large", &[1; 400_000]).unwrap();
+    let path = cache.reader("large").unwrap().unwrap().path().unwrap().to_path_buf();
+    fs::remove_file(path).unwrap();
+    assert_eq!(cache.get_bytes("large").unwrap(), None);
+    assert!(cache.stats().unwrap().damaged >= 1);
+    let report = cache.check().unwrap();
+    assert_eq!(report.findings().len(), 1, "{report}");
+    assert!(!cache.repair().unwrap().is_clean());
+    assert!(cache.check().unwrap().is_clean(), "{}", cache.check().unwrap());
+    cache.set_bytes("large", &[2; 400_000]).unwrap();
+    assert_eq!(cache.get_bytes("large").unwrap().unwrap().len(), 400_000);
+}
