@@ -1,6 +1,55 @@
-//! firncache
-#![cfg_attr(not(test), allow(dead_code))]
+//! firncache: an embedded disk cache that many processes share without a server.
+//!
+//! A cache is a directory. Any number of processes open it at once, read it without a lock, and
+//! write to it in turns that last a fraction of a microsecond. A write that has returned survives
+//! `kill -9`; after [`Cache::sync`] it survives power loss, too. Nothing is ever repaired by hand,
+//! and reading never executes anything that is stored.
+//!
+//! ```
+//! use firncache::{Cache, SetOptions};
+//! use std::time::Duration;
+//!
+//! # fn main() -> firncache::Result<()> {
+//! let cache = Cache::temporary()?;
+//! cache.set("answer", &42)?;
+//! assert_eq!(cache.get::<i64>("answer")?, Some(42));
+//!
+//! let options = SetOptions::new().expire(Duration::from_secs(60)).tag("pages");
+//! cache.set_with(("page", 7), &"<html>", options)?;
+//! assert_eq!(cache.evict("pages")?, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it is built
+//!
+//! One idea: *the log is the truth; the table is only a fast view of where things are in the log,
+//! with a mark of how far it has been applied.* `docs/design.md` argues for it.
+//!
+//! A module imports only from the floors below its own:
+//!
+//! | floor | module | what it is |
+//! |---|---|---|
+//! | 4 | `cache` | the public [`Cache`]: meaning, time, policy, codecs |
+//! | 3 | `store` | log, table and lock together: one durable map that processes share |
+//! | 2 | `log` | append-only segments · `table`: buckets and entries |
+//! | 1 | `format` | bytes and what they mean · `sys`: the operating system, and all unsafe code |
+//! | 0 | `error`, `clock` | for everyone |
+//!
+//! Two walls: above `sys` there is no unsafe code, no pointer and no descriptor; above `store` no
+//! offset, slot, segment or layout.
+//!
+//! The read path: `Cache::get` → `Store::get` (`store/read.rs`) → `lookup` (`table/lookup.rs`) →
+//! `read` (`log/reader.rs`), and up again through expiry and codec. The write path:
+//! `Cache::set_with` → `Store::write` (`store/session.rs`, the lock) → `Writer::put`
+//! (`store/writer.rs`) → `append` → `apply` (`store/apply.rs`) → `flip` (`store/head.rs`), then
+//! a bounded share of culling and compaction.
 
+#[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
+compile_error!("firncache maps its files as they are on disk: 64-bit little-endian machines only");
+
+#[cfg(not(loom))]
+mod cache;
 mod clock;
 mod error;
 mod format;
@@ -8,3 +57,33 @@ mod log;
 mod store;
 mod sys;
 mod table;
+
+#[cfg(not(loom))]
+pub use crate::cache::{
+    Cache,
+    admin::{Finding, Report},
+    codec::{Bincode, Codec, ReadValue},
+    entry::{Entry, SetOptions, Side},
+    iterate::{Items, Iter, SortedKeys},
+    options::{DEFAULT_TIMEOUT, Durability, Options},
+    stats::Stats,
+    stream::ValueReader,
+    transaction::Transaction,
+};
+#[cfg(all(not(loom), feature = "json"))]
+pub use crate::cache::codec::Json;
+pub use crate::clock::{Clock, SystemClock};
+pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::format::from_key::FromKey;
+pub use crate::format::key::{Key, MAX_KEY_BYTES};
+pub use crate::format::key_buf::{KeyBuf, ToKey};
+pub use crate::format::settings::{
+    DEFAULT_CULL_LIMIT, DEFAULT_SIZE_LIMIT, DEFAULT_VALUE_FILE_THRESHOLD, Eviction,
+    MAX_VALUE_FILE_THRESHOLD, PowerLoss, Settings,
+};
+pub use erased_serde;
+
+/// The README's examples, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
