@@ -23,13 +23,12 @@ use crate::cache::rank::Ranking;
 use crate::cache::sieve::Hand;
 use crate::clock::NEVER;
 use crate::error::Result;
-use crate::format::entry::PAGE_ENTRIES;
 use crate::format::record::{CULLED, EXPIRED};
 use crate::format::settings::{Eviction, Settings};
 use crate::store::Writer;
 use crate::store::scan::PageCursor;
 use crate::store::space::volume;
-use crate::table::pages::{self, EntryView};
+use crate::table::pages::EntryView;
 
 /// Keys that `cull()` removes while it holds the lock.
 const STEP_KEYS: u64 = 10;
@@ -260,20 +259,10 @@ impl Sweep {
 /// Removes the key of an entry, if it is still there and this thread's transaction has not changed
 /// it; tells whether it did.
 pub(crate) fn remove(writer: &mut Writer<'_>, view: &EntryView, flags: u8) -> Result<bool> {
-    let Some(view) = current(writer, view) else { return Ok(false) };
+    let Some(view) = writer.current(view) else { return Ok(false) };
     if writer.session.overlay.is_some() && writer.found(&view)?.is_none() {
         return Ok(false);
     }
     writer.remove_entry(&view, flags)?;
     Ok(true)
-}
-
-/// The entry as it is now: its record may have moved, and its page may have been merged into
-/// another, where it will be met again.
-pub(crate) fn current(writer: &Writer<'_>, view: &EntryView) -> Option<EntryView> {
-    let table = &writer.shared.table;
-    let (page, index) = (view.number / PAGE_ENTRIES as u32, u64::from(view.number) % PAGE_ENTRIES);
-    let page = pages::snapshot(table, page).filter(|page| page.bitmap >> index & 1 != 0)?;
-    pages::view(table, page.number * PAGE_ENTRIES as u32 + index as u32)
-        .filter(|now| now.hash == view.hash && !now.slot.is_empty())
 }

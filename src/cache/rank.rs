@@ -6,7 +6,7 @@
 //! when keys are not stored again, that is the whole oldest page. So a victim costs less than
 //! reading a page, and a cache of up to 256 keys is ranked exactly.
 
-use crate::cache::cull::{Spared, current};
+use crate::cache::cull::Spared;
 use crate::error::Result;
 use crate::format::settings::Eviction;
 use crate::store::Writer;
@@ -58,7 +58,7 @@ impl Ranking {
                 self.rank(writer, policy, spared)?;
             }
             while let Some(view) = self.victims.pop() {
-                if let Some(now) = current(writer, &view)
+                if let Some(now) = writer.current(&view)
                     && now.access == view.access
                     && !spared.contains(now.hash)
                     && is_evictable(writer, &now)?

@@ -4,7 +4,7 @@
 //! without a mark goes. The hand belongs to the handle, the marks to the store: with several
 //! processes each has a hand of its own over the same marks.
 
-use crate::cache::cull::{Spared, current};
+use crate::cache::cull::Spared;
 use crate::cache::rank::is_evictable;
 use crate::error::Result;
 use crate::format::entry::Access;
@@ -32,7 +32,7 @@ impl Hand {
         let mut second_choice = None;
         for _ in 0..MAX_LOOKS {
             let Some(view) = self.advance(writer)? else { break };
-            let Some(view) = current(writer, &view) else { continue };
+            let Some(view) = writer.current(&view) else { continue };
             if spared.contains(view.hash) || !is_evictable(writer, &view)? {
                 continue;
             }
@@ -42,7 +42,7 @@ impl Hand {
             writer.set_access(view.number, Access::new(view.access.time_ms(), 0));
             second_choice.get_or_insert(view);
         }
-        Ok(second_choice.and_then(|view| current(writer, &view)))
+        Ok(second_choice.and_then(|view| writer.current(&view)))
     }
 
     /// The next entry, going on with the oldest after the newest; `None` if there is none at all.

@@ -6,7 +6,6 @@ use crate::cache::Cache;
 use crate::cache::read::Record;
 use crate::error::Result;
 use crate::format::settings::Eviction;
-use crate::format::state::State;
 use crate::store::read::Hit;
 use crate::store::space::volume;
 
@@ -98,12 +97,7 @@ impl Cache {
     pub fn reset_stats(&self) -> Result<Stats> {
         self.outside_transaction("reset_stats()")?;
         let head = &self.0.store.shared().head;
-        let before = self.0.store.write(self.0.timeout, |writer| {
-            let before = writer.state;
-            writer.state = State { evictions: 0, expirations: 0, ..before };
-            writer.flip(writer.applied.location())?;
-            Ok(before)
-        })?;
+        let before = self.0.store.write(self.0.timeout, |writer| writer.reset_counters())?;
         Ok(Stats {
             hits: head.hits().swap(0, Ordering::Relaxed),
             misses: head.misses().swap(0, Ordering::Relaxed),

@@ -66,10 +66,6 @@ impl Slot {
     pub(crate) fn pending(self) -> Slot {
         Slot(self.0 | PENDING)
     }
-
-    pub(crate) fn settled(self) -> Slot {
-        Slot(self.0 & !PENDING)
-    }
 }
 
 fn mix(location: Location) -> u64 {
@@ -109,7 +105,6 @@ mod tests {
         let slot = Slot::new(1, at);
         assert!(!slot.is_pending() && slot.pending().is_pending());
         assert_eq!(slot.pending().location(), at);
-        assert_eq!(slot.pending().settled(), slot);
     }
 
     #[test]

@@ -97,8 +97,6 @@ pub(crate) struct State {
     pub(crate) spare_units: u64,
     /// The log before this place is on disk.
     pub(crate) synced: Location,
-    /// The entry at which the hand of the SIEVE policy stands.
-    pub(crate) hand: u64,
     /// The page after which the next merge is looked for; plus one.
     pub(crate) merge_page: u64,
     /// No key expires before this time, in milliseconds.
@@ -129,7 +127,6 @@ impl State {
             self.drained.bits(),
             self.log_units,
             self.synced.bits(),
-            self.hand,
             self.merge_page,
             self.min_expiry_ms,
             self.evictions,
@@ -162,13 +159,12 @@ impl State {
             drained: Location::from_bits(words[11]),
             log_units: words[12],
             synced: Location::from_bits(words[13]),
-            hand: words[14],
-            merge_page: words[15],
-            min_expiry_ms: words[16],
-            evictions: words[17],
-            expirations: words[18],
-            settings: Location::from_bits(words[19]),
-            spare_units: words[20],
+            merge_page: words[14],
+            min_expiry_ms: words[15],
+            evictions: words[16],
+            expirations: words[17],
+            settings: Location::from_bits(words[18]),
+            spare_units: words[19],
         }
     }
 
@@ -191,7 +187,7 @@ mod tests {
     quickcheck! {
         fn words_round_trip(seeds: Vec<u64>) -> bool {
             let mut words = [0; STATE_WORDS];
-            for (word, seed) in words.iter_mut().take(21).zip(&seeds) {
+            for (word, seed) in words.iter_mut().take(20).zip(&seeds) {
                 *word = *seed;
             }
             let state = State::decode(&words);

@@ -25,6 +25,8 @@ const MOVES: u64 = 64 * 1024 / 8;
 /// ahead: a file is drained while one segment is active, that segment is sealed, and when the next
 /// one is sealed, too, the disk has it.
 const SPARES: u64 = 3;
+/// Surplus files that one write deletes at most.
+const DISCARDS: u32 = 4;
 /// What `compact` leaves dead: an eighth of what is live.
 const COMPACT_SHARE: u64 = 8;
 
@@ -61,16 +63,16 @@ impl Writer<'_> {
         self.grow()?;
         self.merge_pages()?;
         let (allowed, segment) = self.allowance();
-        let log = 8 * self.state.log_units;
+        let (log, spare) = (8 * self.state.log_units, 8 * self.state.spare_units);
         if log <= allowed + segment {
             return Ok(());
         }
-        if 8 * self.state.spare_units < SPARES * segment && self.state.first != self.tail.segment()
-        {
+        let has_spares = spare >= SPARES * segment && log - spare <= allowed + segment;
+        if !has_spares && self.state.first != self.tail.segment() {
             self.drain(LOOKS + units / 2, MOVES + 3 * units)?;
         }
-        if self.state.spare_units != 0 && log > allowed + 2 * segment {
-            self.discard_surplus(1)?;
+        if spare != 0 && log > allowed + 2 * segment {
+            self.discard_surplus(DISCARDS)?;
         }
         Ok(())
     }
@@ -100,6 +102,7 @@ impl Writer<'_> {
             let oldest = self.state.oldest;
             let settings = self.shared.head.settings();
             if !self.is_reusable(oldest, &settings)? {
+                self.shared.process().ask_for_sync(true);
                 return Ok(());
             }
             let units = self.spare_units(oldest)?.unwrap_or(0);

@@ -1,7 +1,7 @@
 //! What the cache asks of a store beside reading and writing keys: counters, settings, limits.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::entry::{ACCESS, Access};
+use crate::format::entry::{ACCESS, Access, PAGE_ENTRIES};
 use crate::format::record::Kind;
 use crate::format::settings::Settings;
 use crate::format::state::State;
@@ -9,7 +9,7 @@ use crate::store::space::{excess, volume};
 use crate::store::{Store, Writer};
 use crate::sys::file::on_disk;
 use crate::sys::sync::Ordering;
-use crate::table::pages;
+use crate::table::pages::{self, EntryView};
 
 impl Store {
     /// Bytes by which the keys are accounted.
@@ -116,10 +116,22 @@ impl Writer<'_> {
         self.flip(self.applied.location())
     }
 
-    /// Moves the hand of the SIEVE policy.
-    pub(crate) fn set_hand(&mut self, hand: u64) {
-        // Stored with the next removal: a hand that is lost costs nothing but its way.
-        self.state.hand = hand;
+    /// The entry as it is now, if its key still has it: a record may have moved, a page may have
+    /// been merged into another, since it was read.
+    pub(crate) fn current(&self, view: &EntryView) -> Option<EntryView> {
+        let table = &self.shared.table;
+        let (page, index) = (view.number / PAGE_ENTRIES as u32, view.number % PAGE_ENTRIES as u32);
+        pages::snapshot(table, page).filter(|page| page.bitmap >> index & 1 != 0)?;
+        pages::view(table, view.number)
+            .filter(|now| now.hash == view.hash && !now.slot.is_empty())
+    }
+
+    /// Sets the counts of evictions and expirations to zero; the state before.
+    pub(crate) fn reset_counters(&mut self) -> Result<State> {
+        let before = self.state;
+        self.state = State { evictions: 0, expirations: 0, ..before };
+        self.flip(self.applied.location())?;
+        Ok(before)
     }
 
     /// Sets time of access and uses of an entry.

@@ -103,7 +103,7 @@ impl Shared {
             self.note_synced(Location::new(segment, HEADER_UNITS));
         }
         // There is more to wait for: the next write goes on.
-        self.process().sync_due.store(true, Ordering::Relaxed);
+        self.process().ask_for_sync(false);
     }
 
     /// Waits until the log is on disk up to where it is now; comes back with that place.

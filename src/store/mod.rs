@@ -103,11 +103,6 @@ impl Store {
     pub(crate) fn shared(&self) -> &Shared {
         &self.0
     }
-
-    /// Whether both are the same open store.
-    pub(crate) fn is_same(&self, other: &Store) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
 }
 
 impl Shared {

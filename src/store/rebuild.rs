@@ -306,6 +306,15 @@ impl Writer<'_> {
             let at = Location::from_bits(at);
             let Some((record, body)) = self.record_at(at)? else { continue };
             let hash = record.hash;
+            if let Some(file) = self.file_of(at, &record.header)?
+                && self.shared.open_value_file(file)?.is_none()
+            {
+                history.findings.push(Finding {
+                    path: self.shared.dir.join(&file.name()),
+                    what: "the file of a value is missing or not whole; its key is gone".to_owned(),
+                });
+                continue;
+            }
             if state.last_page == 0 || u64::from(state.last_fill) == PAGE_ENTRIES {
                 let page = pages::next_number(state);
                 table.ensure_page(generation, u64::from(page))?;

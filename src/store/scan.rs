@@ -6,16 +6,13 @@
 //! throughout has one row that it comes by.
 
 use crate::error::Result;
-use crate::format::entry::{FIRST_ROW, PAGE_ENTRIES};
+use crate::format::entry::PAGE_ENTRIES;
 use crate::format::location::Location;
 use crate::format::record::{Header, Kind};
-use crate::format::slot::Slot;
 use crate::log::reader;
 use crate::store::recover::key_in;
 use crate::store::writer::{Found, FoundAt};
 use crate::store::{Shared, Store, Writer};
-use crate::sys::sync::Ordering;
-use crate::table::Space;
 use crate::table::pages::{self, EntryView, Snapshot, bits};
 
 /// Looks at one entry at most so often while writers keep changing it.
@@ -261,7 +258,7 @@ fn fill_own(overlay: &crate::store::transaction::Overlay, found: &Found, item: &
 
 impl Store {
     /// Looks at the open transaction of this thread.
-    fn own_overlay<R>(
+    pub(crate) fn own_overlay<R>(
         &self,
         look: impl FnOnce(&crate::store::transaction::Overlay) -> R,
     ) -> Option<R> {
@@ -294,7 +291,6 @@ pub(crate) struct PageCursor {
 pub(crate) struct PageView {
     pub(crate) number: u32,
     pub(crate) min_expiry_ms: u64,
-    pub(crate) tag_filter: u64,
     /// The entries in use, oldest first.
     pub(crate) entries: Vec<EntryView>,
 }
@@ -327,7 +323,6 @@ impl Writer<'_> {
             return Ok(Some(PageView {
                 number: snapshot.number,
                 min_expiry_ms: snapshot.min_expiry_ms,
-                tag_filter: snapshot.tag_filter,
                 entries,
             }));
         }
@@ -427,15 +422,5 @@ impl Writer<'_> {
     pub(crate) fn own(&self) -> Vec<(Vec<u8>, Found)> {
         let overlay = self.session.overlay.as_ref();
         overlay.map_or_else(Vec::new, |it| it.all().map(|(key, at)| (key.to_vec(), at)).collect())
-    }
-
-    /// The first row id of a page: where merged pages begin.
-    pub(crate) fn first_row(&self, page: u32) -> Option<u64> {
-        Some(self.shared.table.page(page)?[FIRST_ROW].load(Ordering::Relaxed))
-    }
-
-    /// The slot of an entry, as it is now.
-    pub(crate) fn slot_of(&self, entry: u32) -> Option<Slot> {
-        pages::view(&self.shared.table, entry).map(|view| view.slot)
     }
 }

@@ -29,7 +29,9 @@ pub(crate) struct Process {
     /// Segment files were made whose names are not on disk yet.
     pub(crate) new_names: AtomicBool,
     /// A sealed segment waits to be synced, or a buried file to be deleted, when the lock is free.
-    pub(crate) sync_due: AtomicBool,
+    sync_due: AtomicBool,
+    /// The log is longer than it should be, and what would shorten it waits for all of it.
+    sync_all: AtomicBool,
     /// Files of replaced values that go when what replaced them is on disk.
     pub(crate) buried: Mutex<Vec<FileRef>>,
 }
@@ -41,8 +43,18 @@ impl Process {
             synced: AtomicU64::new(0),
             new_names: AtomicBool::new(false),
             sync_due: AtomicBool::new(false),
+            sync_all: AtomicBool::new(false),
             buried: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Has the disk waited for when the lock has been given back: for the sealed segments, or for
+    /// all of the log.
+    pub(crate) fn ask_for_sync(&self, all: bool) {
+        if all {
+            self.sync_all.store(true, Ordering::Relaxed);
+        }
+        self.sync_due.store(true, Ordering::Relaxed);
     }
 }
 
@@ -188,7 +200,11 @@ impl Shared {
             return;
         }
         process.sync_due.store(false, Ordering::Relaxed);
-        self.sync_sealed();
+        if process.sync_all.swap(false, Ordering::Relaxed) {
+            self.settle_on_disk();
+        } else {
+            self.sync_sealed();
+        }
         self.delete_buried();
     }
 

@@ -117,7 +117,7 @@ impl Writer<'_> {
             self.state = state;
         }
         if settings.power_loss == PowerLoss::Recover {
-            self.shared.process().sync_due.store(true, Ordering::Relaxed);
+            self.shared.process().ask_for_sync(false);
         }
         Ok(())
     }

@@ -111,6 +111,12 @@ impl Overlay {
         true
     }
 
+    /// The present name of a file that this transaction has staged.
+    pub(crate) fn staged_name(&self, file: FileRef) -> Option<String> {
+        let mut staged = self.changes.iter().filter_map(|it| it.new.as_ref()?.staged.as_ref());
+        staged.find(|it| it.reference() == file).map(|it| it.name().to_owned())
+    }
+
     fn account(&mut self, header: &Header, value: &[u8], sign: i64) {
         self.live_bytes += sign * (8 * header.units() as i64);
         if header.is_file() {

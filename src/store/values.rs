@@ -57,6 +57,11 @@ impl Staged {
         self.file.len
     }
 
+    /// The name that the file has now.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Gives the file its own name.
     pub(crate) fn publish(&mut self) -> Result<()> {
         let name = self.file.name();
@@ -112,7 +117,11 @@ impl Store {
 
     /// Opens a value file; `None` if it is gone or not whole.
     pub(crate) fn open_value_file(&self, file: FileRef) -> Result<Option<File>> {
-        self.0.open_value_file(file)
+        // In a transaction of this thread the file may still have its temporary name.
+        match self.own_overlay(|overlay| overlay.staged_name(file)).flatten() {
+            Some(name) => self.0.open_value_file_named(file, &name),
+            None => self.0.open_value_file(file),
+        }
     }
 }
 
@@ -146,15 +155,18 @@ impl Shared {
     }
 
     pub(crate) fn open_value_file(&self, file: FileRef) -> Result<Option<File>> {
-        let name = file.name();
-        match self.dir.file(&name, false) {
+        self.open_value_file_named(file, &file.name())
+    }
+
+    fn open_value_file_named(&self, file: FileRef, name: &str) -> Result<Option<File>> {
+        match self.dir.file(name, false) {
             Ok(opened) => {
                 let metadata =
-                    opened.metadata().map_err(|source| self.failed("read", &name, source))?;
+                    opened.metadata().map_err(|source| self.failed("read", name, source))?;
                 Ok((metadata.len() == file.len).then_some(opened))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed("open the value file", &name, error)),
+            Err(error) => Err(self.failed("open the value file", name, error)),
         }
     }
 
@@ -166,7 +178,7 @@ impl Shared {
             && self.synced().is_at_or_after(previous);
         if is_durable {
             self.process().buried.lock().push(file);
-            self.process().sync_due.store(true, Ordering::Relaxed);
+            self.process().ask_for_sync(false);
         } else {
             // Gone already when this is done again after a kill.
             let _ = self.dir.unlink(&file.name());
