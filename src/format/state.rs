@@ -7,7 +7,8 @@
 //! applied   location 48 | flips 16
 //! ```
 
-use crate::format::location::{LOCATION_MASK, Location, Segment};
+use crate::format::entry::PAGE_ENTRIES;
+use crate::format::location::{LOCATION_MASK, Location, MAX_SEGMENT_UNITS, Segment};
 
 /// Words of a state block.
 pub(crate) const STATE_WORDS: usize = 24;
@@ -171,6 +172,28 @@ impl State {
     /// A store without keys or log.
     pub(crate) fn empty(geometry: Geometry) -> State {
         State { geometry, min_expiry_ms: LOCATION_MASK, ..State::decode(&[0; STATE_WORDS]) }
+    }
+
+    /// Whether these can be the numbers of a store whose log ends at `tail`: what is computed from
+    /// them then neither overflows nor takes for ever.
+    pub(crate) fn is_plausible(&self, tail: Location, most_segments: u32) -> bool {
+        let segments = tail.segment().since(self.oldest);
+        let page_ids = [self.first_page, self.last_page, self.free_page];
+        segments < most_segments
+            && self.first.is_within(self.oldest, tail.segment())
+            && self.drained.segment() == self.first
+            && self.log_units <= u64::from(most_segments) * MAX_SEGMENT_UNITS
+            && self.spare_units <= self.log_units
+            && self.pages < 1 << 26
+            && self.listed_pages <= self.pages
+            && page_ids.iter().all(|page| u64::from(*page) <= self.pages)
+            && u64::from(self.last_fill) <= PAGE_ENTRIES
+            && self.overflows < 1 << 32
+            && (1..1 << 33).contains(&self.geometry.buckets())
+            && self.len <= self.pages * PAGE_ENTRIES
+            && self.live_bytes <= 8 * self.log_units
+            && self.file_bytes < 1 << 60
+            && self.next_row <= LOCATION_MASK
     }
 
     /// Bytes that count against the size limit: records, table share and value files.

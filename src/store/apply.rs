@@ -78,6 +78,7 @@ impl Writer<'_> {
             Kind::Seal => {
                 state.log_units = (state.log_units + first).saturating_sub(second);
                 if second != 0 {
+                    self.use_again(state, record.at.segment().next(), first)?;
                     state.oldest = state.oldest.next();
                     state.spare_units = state.spare_units.saturating_sub(second);
                 }
@@ -200,7 +201,7 @@ impl Writer<'_> {
         if let Some(file) = self.file_of(header.previous, &old)? {
             state.file_bytes = state.file_bytes.saturating_sub(file.len);
             if kept != Some(file) && header.flags & TRANSACTION == 0 {
-                self.shared.bury(header.previous, file);
+                self.shared.bury(header.previous, &old, file);
             }
         }
         Ok(())
@@ -265,7 +266,7 @@ impl Writer<'_> {
             && let Some(file) = self.file_of(header.previous, &old)?
             && kept != Some(file)
         {
-            self.shared.bury(header.previous, file);
+            self.shared.bury(header.previous, &old, file);
         }
         Ok(())
     }

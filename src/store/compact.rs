@@ -211,7 +211,7 @@ impl Writer<'_> {
         }
         let flags = header.flags & !TRANSACTION | KEEP_ACCESS;
         let moved = Header { flags, entry, previous: at, ..header };
-        self.room_for_job(moved.units())?;
+        self.room_for_move(moved.units())?;
         self.put_again(&moved, body, hash)?;
         Ok(moved.units())
     }

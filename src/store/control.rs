@@ -76,6 +76,10 @@ impl Writer<'_> {
         }
         let removed = self.state.len;
         let generation = self.state.geometry.next_generation();
+        // What a rebuild that was cut short left under this number is no empty table.
+        for name in self.shared.table.stale_files(self.state.geometry.generation())? {
+            self.shared.discard_file(&name);
+        }
         self.shared.table.begin_generation(generation)?;
         // In one segment, so that the settings are not dropped with the segments before it.
         self.room_for_job(32)?;

@@ -149,20 +149,17 @@ impl Shared {
     /// Waits for one segment and the value files that its records name.
     fn sync_segment(&self, segment: Segment, end: Option<Location>) -> Result<()> {
         let name = segment.file_name();
-        let result = self.sync_value_files(segment, end).and_then(|()| {
+        self.sync_value_files(segment, end).and_then(|()| {
             match self.dir.file(&name, true) {
                 Ok(file) => data_sync(&file).map_err(|source| {
+                    self.head.set_sync_failed(true);
                     self.failed("write to disk the segment", &name, source)
                 }),
                 // Drained and used again meanwhile: that waited for the disk.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
                 Err(error) => Err(self.failed("open the segment", &name, error)),
             }
-        });
-        if result.is_err() {
-            self.head.set_sync_failed(true);
-        }
-        result
+        })
     }
 
     fn sync_value_files(&self, segment: Segment, end: Option<Location>) -> Result<()> {
@@ -181,6 +178,7 @@ impl Shared {
                     && let Some(opened) = self.open_value_file(file)?
                 {
                     data_sync(&opened).map_err(|source| {
+                        self.head.set_sync_failed(true);
                         self.failed("write to disk the value file", &file.name(), source)
                     })?;
                     if let Some((parent, _)) = file.name().rsplit_once('/') {

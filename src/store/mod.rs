@@ -15,7 +15,11 @@ pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod control;
+#[cfg(test)]
+mod crash_tests;
 pub(crate) mod durability;
+#[cfg(test)]
+mod failure_tests;
 pub(crate) mod grow;
 pub(crate) mod head;
 pub(crate) mod lock;

@@ -19,6 +19,7 @@ use crate::format::record::{FileRef, Header, Kind, TRANSACTION};
 use crate::format::segment::{HEADER_UNITS, SegmentHeader};
 use crate::format::slot::{Slot, bucket_of};
 use crate::format::state::{Applied, Geometry, State};
+use crate::log::segments::MAX_SEGMENTS;
 use crate::store::apply::Record;
 use crate::store::check::Finding;
 use crate::store::space::segment_units;
@@ -33,12 +34,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOAD: u64 = 3;
 
 /// What reading the log has shown.
-#[derive(Default)]
 struct History {
     /// The current records: their rows, by location.
     live: HashMap<u64, u64>,
     settings: Option<(Location, [u64; 3])>,
     first: Option<Segment>,
+    /// Where reading began.
+    begin: Location,
     end: Option<Location>,
     findings: Vec<Finding>,
     /// The records of a transaction whose commit record has not come yet.
@@ -71,11 +73,12 @@ impl Store {
     pub(crate) fn repair(&self, timeout: Duration) -> Result<Vec<Finding>> {
         let findings = self.write_unrecovered(timeout, |writer| {
             writer.not_in_transaction("repair()")?;
-            let tail = writer.tail;
-            if writer.state.log_units == 0 {
+            let (state, tail) = (writer.state, writer.tail);
+            if state.log_units == 0 && state.len == 0 && state.next_row == 1 {
                 return Ok(Vec::new());
             }
-            writer.rebuild(Some(tail))
+            // Where even the counters are damaged, the log itself has to say where it ends.
+            writer.rebuild(state.is_plausible(tail, MAX_SEGMENTS).then_some(tail))
         })?;
         self.sweep(timeout)?;
         Ok(findings)
@@ -97,8 +100,17 @@ impl Writer<'_> {
 
     /// `trusted` is the end of the log if it is known: then no gap before it ends the history.
     fn rebuild(&mut self, trusted: Option<Location>) -> Result<Vec<Finding>> {
-        let mut history = History::default();
+        let mut history = History {
+            live: HashMap::new(),
+            settings: None,
+            first: None,
+            begin: Location::NONE,
+            end: None,
+            findings: Vec::new(),
+            open: Vec::new(),
+        };
         let segments = self.segments_on_disk(trusted.is_some(), &mut history)?;
+        history.begin = Location::new(segments.first, HEADER_UNITS);
         if trusted.is_some() || !self.clears_after_power_loss() {
             self.read_history(&segments, trusted, &mut history)?;
         }
@@ -154,9 +166,19 @@ impl Writer<'_> {
         let newest = headers.iter().copied().reduce(|newest, other| {
             if other.segment.is_after(newest.segment) { other } else { newest }
         });
+        let units: HashMap<u32, u64> =
+            headers.iter().map(|it| (it.segment.number(), it.units)).collect();
+        let mut first = newest.map_or(Segment::new(1), |header| header.first);
+        // What was the oldest when the newest began may have been drained and deleted since.
+        while let Some(newest) = newest
+            && !units.contains_key(&first.number())
+            && newest.segment.is_after(first)
+        {
+            first = first.next();
+        }
         Ok(Segments {
-            units: headers.iter().map(|it| (it.segment.number(), it.units)).collect(),
-            first: newest.map_or(Segment::new(1), |header| header.first),
+            units,
+            first,
             synced: newest.map_or(Location::NONE, |header| header.synced),
         })
     }
@@ -165,7 +187,10 @@ impl Writer<'_> {
     fn header_on_disk(&self, segment: Segment) -> Result<Option<(u64, Option<SegmentHeader>)>> {
         let name = segment.file_name();
         let failed = |source| self.shared.failed("read the segment", &name, source);
-        let Ok(file) = self.shared.dir.file(&name, true) else { return Ok(None) };
+        let file = match self.shared.dir.file(&name, true) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(failed)?,
+        };
         let mut bytes = [0; 8 * HEADER_UNITS as usize];
         if file.metadata().map_err(failed)?.len() < bytes.len() as u64 {
             return Ok(None);
@@ -397,7 +422,9 @@ impl History {
             Kind::Commit => {
                 let start = self.open.first().map(|(at, _)| at.bits());
                 let open = std::mem::take(&mut self.open);
-                if start == Some(arguments[0]) && open.len() as u64 == arguments[1] {
+                // What lay before the oldest segment has been moved on; the rest still counts.
+                let is_cut = !Location::from_bits(arguments[0]).is_at_or_after(self.begin);
+                if is_cut || start == Some(arguments[0]) && open.len() as u64 == arguments[1] {
                     open.iter().for_each(|(at, header)| self.apply(*at, header));
                 }
             }

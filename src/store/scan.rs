@@ -16,7 +16,7 @@ use crate::store::{Shared, Store, Writer};
 use crate::table::pages::{self, EntryView, Snapshot, bits};
 
 /// Looks at one entry at most so often while writers keep changing it.
-const MAX_RETRIES: usize = 64;
+const MAX_RETRIES: usize = 1 << 10;
 
 /// One key as a walk meets it.
 #[derive(Default)]
@@ -180,9 +180,9 @@ fn find_page(store: &Store, row: u64) -> Option<Snapshot> {
     'again: for _ in 0..MAX_RETRIES {
         let state = store.state();
         let mut found: Option<Snapshot> = None;
-        let mut next = state.first_page;
+        let mut next = pages::first_listed(table, state.first_page);
         // A page that leaves the list while it is passed sends the walk back to its start.
-        for _ in 0..=state.pages {
+        for _ in 0..=state.pages.min(1 << 26) {
             let Some(number) = next.checked_sub(1) else { return found };
             let Some(page) = pages::snapshot(table, number) else { continue 'again };
             let is_linked = found.as_ref().is_none_or(|before| {

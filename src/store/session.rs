@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::location::{Location, Segment};
 use crate::format::record::FileRef;
 use crate::format::state::{Applied, State};
+use crate::log::segments::MAX_SEGMENTS;
 use crate::store::compact::Ahead;
 use crate::store::lock::{self, Kernel, Owner};
 use crate::store::transaction::Overlay;
@@ -113,6 +114,8 @@ pub(crate) struct Writer<'a> {
     /// Where the next record goes. Records between the shared `tail` and this are not committed.
     pub(crate) tail: Location,
     pub(crate) state: State,
+    /// The state is this process's own work, and needs no second look.
+    is_known: bool,
 }
 
 impl Store {
@@ -297,7 +300,8 @@ impl Held<'_> {
             Some(known) if known.applied == applied => known.state,
             _ => shared.head.state().1,
         };
-        let mut writer = Writer { shared, session: self.session, applied, tail, state };
+        let is_known = known.is_some_and(|known| known.applied == applied);
+        let mut writer = Writer { shared, session: self.session, applied, tail, state, is_known };
         let result = enter(&mut writer).and_then(|()| work(&mut writer));
         let Writer { applied, tail, state, .. } = writer;
         if tail == shared.head.tail() && applied.location() == tail {
@@ -334,6 +338,12 @@ impl Writer<'_> {
     fn enter(&mut self) -> Result<()> {
         if self.session.overlay.is_some() {
             return Ok(());
+        }
+        if !self.is_known && !self.state.is_plausible(self.tail, MAX_SEGMENTS) {
+            return Err(Error::corrupt(
+                self.shared.dir.path(),
+                "the counters of the cache are damaged; run repair() to keep all that can be",
+            ));
         }
         self.recover()?;
         let active = Some(self.tail.segment());

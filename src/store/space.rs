@@ -36,7 +36,7 @@ pub(crate) fn inline_limit(settings: &Settings) -> u64 {
 }
 
 /// Bytes on disk that this state stands for once compaction has caught up: live records and half
-/// as much dead, two segments, the table, and value files.
+/// as much dead, two segments and a reserved one, the table, and value files.
 pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> u64 {
     let segment = 8 * segment_units(state.live_bytes, settings);
     let table = shared.table.allocated_bytes(
@@ -44,7 +44,8 @@ pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> 
         state.overflows,
         state.pages.max(1),
     );
-    state.live_bytes + state.live_bytes / 2 + 2 * segment + table + state.file_bytes
+    let log = state.live_bytes.saturating_add(state.live_bytes / 2).saturating_add(3 * segment);
+    log.saturating_add(table).saturating_add(state.file_bytes)
 }
 
 /// Bytes by which a state exceeds what the size limit allows; the limit holds give or take one
@@ -56,17 +57,42 @@ pub(crate) fn excess(shared: &Shared, state: &State, settings: &Settings) -> u64
 
 /// Bytes by which the keys of a state are accounted: records, table share and value files.
 pub(crate) fn volume(state: &State) -> u64 {
-    state.volume() + state.len * INDEX_SHARE_BYTES
+    state.volume().saturating_add(state.len.saturating_mul(INDEX_SHARE_BYTES))
 }
 
 impl Writer<'_> {
     /// Makes room for a put and whatever jobs it needs first.
     pub(crate) fn room_for_put(&mut self, units: u64) -> Result<()> {
-        let size = self.active_units()?;
-        self.room(units, size / RESERVE_SHARE)
+        let reserve = self.active_units()? / RESERVE_SHARE;
+        if self.fits(units, reserve)? {
+            return Ok(());
+        }
+        self.room(units, reserve)?;
+        self.reserve_next()
     }
 
-    /// Makes room for a removal, a relocation or a job: these may use the reserve.
+    /// Makes room for a relocation, which leaves some to removals.
+    pub(crate) fn room_for_move(&mut self, units: u64) -> Result<()> {
+        let reserve = self.active_units()? / RESERVE_SHARE / 2;
+        self.room(units, reserve)
+    }
+
+    /// Where no drained file waits, allocates the segment after the active one: a disk that is full
+    /// is full for puts, while removals and compaction still have a segment to go on in.
+    fn reserve_next(&mut self) -> Result<()> {
+        if self.state.oldest != self.state.first {
+            return Ok(());
+        }
+        let shared = self.shared;
+        let next = self.tail.segment().next();
+        let units = segment_units(self.state.live_bytes, &shared.head.settings());
+        shared
+            .log
+            .create(next, units, |other| shared.is_gone(other) && other != next)
+            .map_err(|source| shared.failed("reserve the segment", &next.file_name(), source))
+    }
+
+    /// Makes room for a removal or a job: these may use all of the reserve.
     pub(crate) fn room_for_job(&mut self, units: u64) -> Result<()> {
         self.room(units, 0)
     }
@@ -122,8 +148,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Makes the file of segment `next`; comes back with the units of the old file that it was
-    /// made from, or 0.
+    /// Makes the file of segment `next`, unless a drained one can become it: comes back with the
+    /// units of that one, or 0.
     fn begin_segment(&mut self, next: Segment, size: u64, settings: &Settings) -> Result<u64> {
         let (shared, state) = (self.shared, self.state);
         if next.since(state.oldest) >= MAX_SEGMENTS {
@@ -133,30 +159,33 @@ impl Writer<'_> {
             )
             .at(shared.dir.path()));
         }
-        if state.oldest != state.first {
-            let spare = self.spare_units(state.oldest)?;
-            if spare == Some(size) && self.is_reusable(state.oldest, settings)? {
-                let is_gone = |segment| shared.is_gone(segment);
-                shared.log.recycle(state.oldest, next, is_gone).map_err(|source| {
-                    shared.failed("use again the segment", &state.oldest.file_name(), source)
-                })?;
-                self.store_segment_header(next, size);
-                return Ok(size);
-            }
-            if spare.is_none()
-                && let Some(words) = shared.reopen_segment(next)?
-            {
-                // Whoever gave the spare file its new name did not come to use it.
-                let units = words.len() as u64;
-                match units == size {
-                    true => self.store_segment_header(next, size),
-                    false => self.write_segment_header(next, size)?,
-                }
-                return Ok(units);
-            }
+        // The file changes its name when the record that says so is applied; so not within a
+        // transaction, whose records need the new segment before they count.
+        if state.oldest != state.first
+            && !self.session.is_gathering
+            && self.spare_units(state.oldest)? == Some(size)
+            && self.is_reusable(state.oldest, settings)?
+        {
+            return Ok(size);
         }
         self.write_segment_header(next, size)?;
         Ok(0)
+    }
+
+    /// Gives the oldest file, which is drained, to segment `next`.
+    pub(crate) fn use_again(&self, state: &State, next: Segment, size: u64) -> Result<()> {
+        let (shared, old) = (self.shared, state.oldest);
+        let is_there =
+            shared.log.recycle(old, next, |segment| shared.is_gone(segment)).map_err(|source| {
+                shared.failed("use again the segment", &old.file_name(), source)
+            })?;
+        if !is_there {
+            let what = "a drained segment is missing; run repair() to keep all that can be";
+            return Err(Error::corrupt(&shared.dir.join(&old.file_name()), what));
+        }
+        shared.process().new_names.store(true, Ordering::Relaxed);
+        self.store_segment_header(next, size);
+        Ok(())
     }
 
     /// Makes a new file for a segment, with its header.

@@ -306,9 +306,11 @@ impl Writer<'_> {
                 while begun != last {
                     begun = begun.next();
                     self.shared.log.forget(begun);
+                    self.shared.discard_segment(begun);
                 }
                 // The one in the making when it failed, if any.
                 self.shared.log.forget(begun.next());
+                self.shared.discard_segment(begun.next());
                 return Err(error);
             }
         };

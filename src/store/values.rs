@@ -17,8 +17,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::location::Location;
-use crate::format::record::FileRef;
+use crate::format::location::{Location, Segment};
+use crate::format::record::{FileRef, Header, KEEP_ACCESS};
 use crate::format::settings::PowerLoss;
 use crate::store::scan::PageCursor;
 use crate::store::{Shared, Store, Writer};
@@ -172,10 +172,12 @@ impl Shared {
 
     /// Deletes the file of the value at `previous`, which has been replaced or removed. If that
     /// value is on disk, its file stays until what came after it is on disk, too.
-    pub(crate) fn bury(&self, previous: Location, file: FileRef) {
+    pub(crate) fn bury(&self, previous: Location, old: &Header, file: FileRef) {
+        // A record that was moved may be on disk at its former place.
+        let was_moved = old.flags & KEEP_ACCESS != 0;
+        let is_synced = previous != self.synced() && self.synced().is_at_or_after(previous);
         let is_durable = self.head.settings().power_loss == PowerLoss::Recover
-            && previous != self.synced()
-            && self.synced().is_at_or_after(previous);
+            && (was_moved || is_synced);
         if is_durable {
             self.process().buried.lock().push(file);
             self.process().ask_for_sync(false);
@@ -253,17 +255,33 @@ impl Store {
     /// Deletes the files that nothing names: what killed writers left.
     pub(crate) fn sweep(&self, timeout: Duration) -> Result<()> {
         self.0.sweep_unfinished()?;
-        if self.0.value_files()?.is_empty() {
-            return Ok(());
-        }
         self.write(timeout, |writer| writer.sweep())
     }
 }
 
 impl Writer<'_> {
+    /// Deletes what killed transactions, rebuilds and clears left: segments beyond the tail and
+    /// table files of other generations.
+    fn sweep_log_and_table(&mut self) -> Result<()> {
+        let (shared, tail) = (self.shared, self.tail.segment());
+        for name in shared.list("")? {
+            if let Some(segment) = Segment::from_file_name(&name)
+                && !segment.is_within(self.state.oldest, tail)
+            {
+                shared.log.forget(segment);
+                shared.discard_file(&name);
+            }
+        }
+        for name in shared.table.stale_files(self.state.geometry.generation())? {
+            shared.discard_file(&name);
+        }
+        Ok(())
+    }
+
     /// Deletes the value files that no record names.
     pub(crate) fn sweep(&mut self) -> Result<()> {
         self.not_in_transaction("sweeping")?;
+        self.sweep_log_and_table()?;
         let mut named = HashSet::new();
         let mut cursor = PageCursor::default();
         while let Some(page) = self.page(&mut cursor)? {

@@ -1,6 +1,7 @@
 //! The write path: append, commit, apply.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::entry::PAGE_ENTRIES;
 use crate::format::location::Location;
 use crate::format::record::{FILE, FileRef, Header, KEEP_ACCESS, Kind};
 use crate::log::{reader, writer::write_record};
@@ -9,6 +10,7 @@ use crate::store::transaction::Own;
 use crate::store::values::Staged;
 use crate::store::{HashedKey, Writer};
 use crate::sys::sync::AtomicU64;
+use crate::table::Space;
 use crate::table::lookup::{Verdict, lookup};
 
 /// The current record of a key, as a writer found it.
@@ -160,6 +162,7 @@ impl<'a> Writer<'a> {
                 header.row = self.state.next_row;
             }
         }
+        self.reach(header.entry)?;
         let mut staged = match put.value {
             PutValue::Staged(staged) => Some(staged),
             _ => None,
@@ -200,9 +203,18 @@ impl<'a> Writer<'a> {
     ) -> Result<()> {
         let header = Header { flags, entry, previous: at, ..Header::job(Kind::Delete, 0) };
         self.room_for_job(header.units())?;
+        self.reach(entry)?;
         let place = self.append(&header, &[])?;
         self.commit_one(&Record { old, ..Record::job(place, header, [0; 3]) })?;
         self.maintain_after_removal(entry, header.units())
+    }
+
+    /// Makes sure that applying will find the page of an entry: before anything is committed.
+    fn reach(&self, entry: u32) -> Result<()> {
+        match self.shared.table.page(entry / PAGE_ENTRIES as u32) {
+            Some(_) => Ok(()),
+            None => Err(self.shared.table.unmapped()),
+        }
     }
 
     /// Appends a job of the store itself and applies it.

@@ -88,6 +88,8 @@ impl Dir {
 
     /// Opens a regular file that exists.
     pub(crate) fn file(&self, name: &str, write: bool) -> io::Result<File> {
+        #[cfg(test)]
+        crate::sys::testing::step(crate::sys::testing::Step::Call("open"))?;
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
         // Opening a pipe would wait for its other end, and a terminal would become ours.
         let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -101,6 +103,8 @@ impl Dir {
 
     /// Makes a file that must not exist, for its owner alone, and opens it.
     pub(crate) fn create_file(&self, name: &str) -> io::Result<File> {
+        #[cfg(test)]
+        crate::sys::testing::step(crate::sys::testing::Step::Call("create"))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let mode = Mode::RUSR | Mode::WUSR;
         Ok(self.open_beneath(name, flags, mode)?.into())
@@ -108,6 +112,8 @@ impl Dir {
 
     /// Makes a directory for its owner alone; one that is there already will do.
     pub(crate) fn make_dir(&self, name: &str) -> io::Result<()> {
+        #[cfg(test)]
+        crate::sys::testing::step(crate::sys::testing::Step::Call("mkdir"))?;
         let (parent, last) = self.parent(name)?;
         match rustix::fs::mkdirat(parent.as_fd(), last, Mode::RWXU) {
             Err(Errno::EXIST) => drop(self.open_beneath(name, DIRECTORY, Mode::empty())?),
@@ -118,6 +124,8 @@ impl Dir {
 
     /// Renames a file, in place of what had the new name.
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        #[cfg(test)]
+        crate::sys::testing::step(crate::sys::testing::Step::Call("rename"))?;
         let (old_parent, old) = self.parent(from)?;
         let (new_parent, new) = self.parent(to)?;
         Ok(rustix::fs::renameat(old_parent.as_fd(), old, new_parent.as_fd(), new)?)
@@ -125,6 +133,8 @@ impl Dir {
 
     /// Gives a file a second name; `AlreadyExists` where that name is taken.
     pub(crate) fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        #[cfg(test)]
+        crate::sys::testing::step(crate::sys::testing::Step::Call("link"))?;
         let (old_parent, old) = self.parent(from)?;
         let (new_parent, new) = self.parent(to)?;
         let flags = AtFlags::empty();
@@ -133,6 +143,8 @@ impl Dir {
 
     /// Removes a file.
     pub(crate) fn unlink(&self, name: &str) -> io::Result<()> {
+        #[cfg(test)]
+        crate::sys::testing::step(crate::sys::testing::Step::Call("unlink"))?;
         let (parent, last) = self.parent(name)?;
         Ok(rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::empty())?)
     }
@@ -261,6 +273,8 @@ fn sync_names(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 /// A full disk is an error here, and not later at a store into a map. Where the file system cannot
 /// reserve, zeros are written beyond the present end; holes before it stay holes.
 pub(crate) fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    #[cfg(test)]
+    crate::sys::testing::step(crate::sys::testing::Step::Call("allocate"))?;
     if len == 0 {
         return Ok(());
     }
@@ -309,6 +323,8 @@ pub(crate) fn length(file: &File) -> io::Result<u64> {
 
 /// Makes the bytes of the file durable, and what is needed to find them.
 pub(crate) fn data_sync(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    crate::sys::testing::step(crate::sys::testing::Step::Call("fdatasync"))?;
     file.sync_data()
 }
 

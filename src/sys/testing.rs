@@ -1,7 +1,11 @@
 //! Forked children and mounts, for the tests of this floor and of those above.
 
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ops::Deref;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{self, Ordering};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
@@ -99,5 +103,80 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         Command::new("umount").arg("-l").arg(self.path()).status().unwrap();
+    }
+}
+
+/// What a process is about to do to what it shares with others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Store a word.
+    Store,
+    /// Call the operating system, for a file of this name.
+    Call(&'static str),
+}
+
+type Hook = Box<dyn FnMut(Step) -> io::Result<()>>;
+
+thread_local! {
+    static IS_WATCHED: Cell<bool> = const { Cell::new(false) };
+    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+}
+
+/// Calls `hook` before each step that this thread takes in `body`; an error that it gives becomes
+/// the result of the call. Steps of the hook itself are not counted.
+pub(crate) fn watch<R>(
+    hook: impl FnMut(Step) -> io::Result<()> + 'static,
+    body: impl FnOnce() -> R,
+) -> R {
+    struct Off;
+    impl Drop for Off {
+        fn drop(&mut self) {
+            IS_WATCHED.set(false);
+            HOOK.set(None);
+        }
+    }
+    HOOK.set(Some(Box::new(hook)));
+    IS_WATCHED.set(true);
+    let _off = Off;
+    body()
+}
+
+/// Reports a step to the test that watches, if any.
+pub(crate) fn step(what: Step) -> io::Result<()> {
+    if !IS_WATCHED.try_with(Cell::get).unwrap_or(false) {
+        return Ok(());
+    }
+    IS_WATCHED.set(false);
+    let hook = HOOK.take();
+    let result = hook.map_or(Ok(()), |mut hook| {
+        let result = hook(what);
+        HOOK.set(Some(hook));
+        result
+    });
+    IS_WATCHED.set(true);
+    result
+}
+
+/// A word whose stores can be watched.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub(crate) struct AtomicU64(atomic::AtomicU64);
+
+impl AtomicU64 {
+    pub(crate) const fn new(value: u64) -> AtomicU64 {
+        AtomicU64(atomic::AtomicU64::new(value))
+    }
+
+    pub(crate) fn store(&self, value: u64, ordering: Ordering) {
+        let _ = step(Step::Store);
+        self.0.store(value, ordering);
+    }
+}
+
+impl Deref for AtomicU64 {
+    type Target = atomic::AtomicU64;
+
+    fn deref(&self) -> &atomic::AtomicU64 {
+        &self.0
     }
 }

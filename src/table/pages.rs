@@ -290,6 +290,35 @@ pub(crate) fn snapshot<S: Space>(space: &S, number: u32) -> Option<Snapshot> {
     (life != 0 && snapshot.is_current(space)).then_some(snapshot)
 }
 
+/// The first page of the list (plus one), where the state says that it was `first`.
+///
+/// A writer that drops or merges the first pages says so in the state at the very end. Until then
+/// the pages that have left the list still have their links: they lead to one that is in it, and
+/// that one's links back to the first.
+pub(crate) fn first_listed<S: Space>(space: &S, first: u32) -> u32 {
+    let links_of = |plus: u32| {
+        let page = space.page(plus.checked_sub(1)?)?;
+        let (next, previous) = links(page);
+        // ORDERING: Acquire, pairs with `begin_life` and `end_life`.
+        Some((page[LIFE].load(Ordering::Acquire) != 0, next, previous))
+    };
+    let mut at = first;
+    for _ in 0..4 {
+        match links_of(at) {
+            Some((true, ..)) => break,
+            Some((false, next, _)) if next != 0 => at = next,
+            _ => return first,
+        }
+    }
+    for _ in 0..4 {
+        match links_of(at) {
+            Some((true, _, previous)) if at != first && previous != 0 => at = previous,
+            _ => break,
+        }
+    }
+    at
+}
+
 /// Raises the expiry bound of a page to what its entries say.
 pub(crate) fn tighten<S: Space>(space: &S, number: u32) {
     let bound = live(space, number).map(|view| view.deadline.expires_ms()).min();

@@ -1,0 +1,55 @@
+//! Finding the page where a walk over the keys goes on.
+//!
+//! The state block names the first page of the list. A writer that takes that very page out of the
+//! list first ends its life and then stores the new state; a reader in between, and that may be for
+//! long when the writer is stopped there, finds a first page that is dead. The next link of a dead
+//! page leads to what took its place, and is good as long as the state has not moved on.
+
+use crate::format::state::{Applied, State};
+use crate::table::Space;
+use crate::table::pages::{Snapshot, links, snapshot};
+
+/// A walk begins again at most so often: each time, a writer has taken a page away in front of it.
+const MAX_RETRIES: usize = if cfg!(loom) { 4 } else { 1 << 16 };
+
+/// The last page that begins at or before `row`, or the first page; `None` if there are no pages.
+pub(crate) fn find_page<S: Space>(
+    space: &S,
+    state: impl Fn() -> (Applied, State),
+    row: u64,
+) -> Option<Snapshot> {
+    'again: for _ in 0..MAX_RETRIES {
+        let (applied, state_now) = state();
+        let mut found: Option<Snapshot> = None;
+        let mut next = state_now.first_page;
+        // One more than there are pages, for a first page that is dead.
+        for _ in 0..=state_now.pages + 1 {
+            let Some(number) = next.checked_sub(1) else { return found };
+            let Some(page) = snapshot(space, number) else {
+                if next != state_now.first_page {
+                    continue 'again;
+                }
+                next = links(space.page(number)?).0;
+                if state().0 != applied {
+                    continue 'again;
+                }
+                continue;
+            };
+            // Still linked after it was read: so it was read in the life in which it is the next.
+            let is_linked = found.as_ref().is_none_or(|before| {
+                snapshot(space, before.number)
+                    .is_some_and(|again| again.life == before.life && again.next == next)
+            });
+            if !is_linked {
+                continue 'again;
+            }
+            if found.is_some() && page.first_row > row {
+                return found;
+            }
+            next = page.next;
+            found = Some(page);
+        }
+        return found;
+    }
+    None
+}
