@@ -130,9 +130,18 @@ impl SetOptions {
     }
 }
 
+/// The longest encoded tag: its length is kept in 16 bits.
+const MAX_TAG_BYTES: usize = u16::MAX as usize;
+
 /// Encodes a tag; null is none.
 pub(crate) fn encode_tag(tag: &impl ToKey) -> Result<Option<KeyBuf>> {
     let tag = KeyBuf::of(tag)?;
+    let len = tag.as_bytes().len();
+    if len > MAX_TAG_BYTES {
+        return Err(Error::key(format!(
+            "the tag takes {len} bytes, and at most {MAX_TAG_BYTES} are allowed: use a shorter one"
+        )));
+    }
     Ok(if tag.as_bytes() == [NULL] { None } else { Some(tag) })
 }
 
@@ -140,6 +149,13 @@ pub(crate) fn encode_tag(tag: &impl ToKey) -> Result<Option<KeyBuf>> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+
+    #[test]
+    fn a_tag_that_is_too_long_is_refused() {
+        let text = "x".repeat(MAX_TAG_BYTES);
+        assert!(encode_tag(&text[1..].to_owned()).is_ok());
+        assert_eq!(encode_tag(&text).err().unwrap().kind(), ErrorKind::Key);
+    }
 
     #[test]
     fn expiries_saturate_and_are_never_early() {

@@ -67,8 +67,7 @@ pub(crate) enum Unreadable {
 
 impl Identity {
     pub(crate) fn encode(&self) -> [u64; IDENTITY_WORDS] {
-        let mut words =
-            [MAGIC, VERSION, self.store_id, self.hash_key[0], self.hash_key[1], 0];
+        let mut words = [MAGIC, VERSION, self.store_id, self.hash_key[0], self.hash_key[1], 0];
         words[5] = u64::from(sum(&words));
         words
     }

@@ -148,7 +148,8 @@ mod tests {
     fn file_names_are_parsed_strictly() {
         let segment = Segment::new(0x1a);
         assert_eq!(Segment::from_file_name(&segment.file_name()), Some(segment));
-        for name in ["log.1a", "log.000001A", "log.8000000", "log.", "log.00000001", "log.+00001a"] {
+        for name in ["log.1a", "log.000001A", "log.8000000", "log.", "log.00000001", "log.+00001a"]
+        {
             assert_eq!(Segment::from_file_name(name), None, "{name}");
         }
     }

@@ -6,8 +6,8 @@
 
 pub(crate) mod checksum;
 pub(crate) mod entry;
-pub(crate) mod head;
 pub(crate) mod from_key;
+pub(crate) mod head;
 pub(crate) mod key;
 pub(crate) mod key_buf;
 mod key_decode;

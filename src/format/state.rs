@@ -28,6 +28,11 @@ impl Applied {
         Location::from_bits(self.0)
     }
 
+    /// Whether the record at `at` has been applied.
+    pub(crate) fn has_passed(self, at: Location) -> bool {
+        self.location() != at && self.location().is_at_or_after(at)
+    }
+
     /// The state block that holds: 0 or 1.
     pub(crate) fn block(self) -> usize {
         (self.0 >> 48 & 1) as usize
@@ -98,7 +103,7 @@ pub(crate) struct State {
     pub(crate) spare_units: u64,
     /// The log before this place is on disk.
     pub(crate) synced: Location,
-    /// The page after which the next merge is looked for; plus one.
+    /// The page from which the next merge is looked for; plus one.
     pub(crate) merge_page: u64,
     /// No key expires before this time, in milliseconds.
     pub(crate) min_expiry_ms: u64,

@@ -12,7 +12,11 @@ pub(crate) fn copy_out(words: &[AtomicU64], from: usize, into: &mut [u8]) -> boo
     else {
         return false;
     };
-    if skip == 0 { copy_aligned(words, into) } else { copy_shifted(words, skip, into) }
+    if skip == 0 {
+        copy_aligned(words, into)
+    } else {
+        copy_shifted(words, skip, into)
+    }
     true
 }
 

@@ -6,5 +6,6 @@
 
 pub(crate) mod copy;
 pub(crate) mod reader;
+#[cfg(not(loom))]
 pub(crate) mod segments;
 pub(crate) mod writer;

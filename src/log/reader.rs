@@ -122,12 +122,7 @@ pub(crate) fn body(
 }
 
 /// Whether the record at `at`, whose header is `header`, is one of `key`.
-pub(crate) fn has_key(
-    segment: &[AtomicU64],
-    at: Location,
-    header: &Header,
-    key: &[u8],
-) -> bool {
+pub(crate) fn has_key(segment: &[AtomicU64], at: Location, header: &Header, key: &[u8]) -> bool {
     if header.key_len as usize != key.len() {
         return false;
     }
@@ -154,8 +149,7 @@ mod tests {
             value_len: value.len() as u32,
             ..Header::job(Kind::Put, 0)
         };
-        let segment: Vec<_> =
-            (0..9 + header.units()).map(|_| AtomicU64::new(u64::MAX)).collect();
+        let segment: Vec<_> = (0..9 + header.units()).map(|_| AtomicU64::new(u64::MAX)).collect();
         assert!(write_record(&segment, 5, at, &header, &[tag, key, value]));
         (segment, at, header)
     }

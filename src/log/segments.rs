@@ -163,10 +163,8 @@ impl Segments {
         let chunk = self.places[index / CHUNK % CHUNK]
             .get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU64::new(0))));
         // ORDERING: Release, pairs with the Acquire load in `map`.
-        chunk[index % CHUNK].store(
-            (u64::from(segment.number()) + 1) << 32 | map as u64,
-            Ordering::Release,
-        );
+        chunk[index % CHUNK]
+            .store((u64::from(segment.number()) + 1) << 32 | map as u64, Ordering::Release);
     }
 
     /// Forgets the map of a segment that was begun in vain.

@@ -3,10 +3,17 @@
 use crate::format::location::Location;
 use crate::format::record::{HEADER_WORDS, Header};
 use crate::log::copy::copy_in;
-use crate::sys::sync::{AtomicU64, Ordering};
+use crate::sys::sync::{AtomicU64, Ordering, fence};
 
 /// Bodies up to this many bytes are put together first, so that one checksum call sees them whole.
 const SMALL_BYTES: usize = 512;
+
+/// Goes before the first store into words that held records until they were drained.
+pub(crate) fn begin_reuse() {
+    // ORDERING: Release, pairs with the Acquire fence in `table::lookup::is_unchanged`: who reads
+    // what is stored from here on sees every slot that was moved away before.
+    fence(Ordering::Release);
+}
 
 /// Writes the record at `at` into the words of its segment, and a zero word behind it, so that a
 /// scan ends there. Nothing of it counts before `tail` has passed it.

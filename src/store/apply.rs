@@ -8,9 +8,7 @@
 use crate::error::Result;
 use crate::format::entry::{Access, Deadline, HASH, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{LOCATION_MASK, Location, Segment};
-use crate::format::record::{
-    CULLED, EXPIRED, FileRef, Header, KEEP_ACCESS, Kind, TRANSACTION,
-};
+use crate::format::record::{CULLED, EXPIRED, FileRef, Header, KEEP_ACCESS, Kind, TRANSACTION};
 use crate::format::segment::{DRAINED_WORD, HEADER_UNITS};
 use crate::format::slot::{Slot, bucket_of};
 use crate::format::state::{Geometry, State};
@@ -19,6 +17,9 @@ use crate::store::Writer;
 use crate::sys::sync::Ordering;
 use crate::table::extents::FIRST_BUCKETS;
 use crate::table::{pages, publish, split};
+
+/// Splits that one record of growing can ask for at most.
+pub(crate) const MAX_SPLITS: u64 = 64;
 
 /// A record that is to be applied.
 pub(crate) struct Record<'a> {
@@ -49,12 +50,15 @@ impl Record<'_> {
 impl Writer<'_> {
     /// Applies one committed record and moves `applied` past it.
     pub(crate) fn apply(&mut self, record: &Record<'_>) -> Result<()> {
+        if self.applied.location() != record.at {
+            // A record before this one could not be applied, for want of a map, and its error was
+            // not the end of this hold of the lock: first things first.
+            return self.recover();
+        }
         let mut state = self.state;
         let failures = self.shared.table.failures();
         self.apply_to(&mut state, record)?;
-        if self.shared.table.failures() != failures {
-            return Err(self.shared.table.unmapped());
-        }
+        self.shared.table.believe(failures)?;
         self.state = state;
         self.flip(record.end())
     }
@@ -99,7 +103,7 @@ impl Writer<'_> {
                 state.overflows = state.overflows.max(second + 1);
             }
             Kind::Grow => {
-                for _ in 0..first.min(64) {
+                for _ in 0..first.min(MAX_SPLITS) {
                     let Some(overflows) = split::split(table, state.geometry, state.overflows)
                     else {
                         return Err(table.unmapped());
@@ -162,8 +166,8 @@ impl Writer<'_> {
     fn apply_delete(&self, state: &mut State, record: &Record<'_>) -> Result<()> {
         let Record { at, header, .. } = record;
         let table = &self.shared.table;
-        let hash =
-            pages::entry(table, header.entry).map_or(0, |words| words[HASH].load(Ordering::Relaxed));
+        let hash = pages::entry(table, header.entry)
+            .map_or(0, |words| words[HASH].load(Ordering::Relaxed));
         let place = publish::find(table, state.geometry.buckets(), hash, header.previous);
         if header.flags & TRANSACTION != 0 {
             let slot = Slot::new(hash, *at).pending();
@@ -240,10 +244,8 @@ impl Writer<'_> {
                     }
                     pages::set_slot(table, header.entry, slot);
                     let tail = header.front_len();
-                    let kept = body
-                        .get(tail..)
-                        .filter(|_| header.is_file())
-                        .and_then(FileRef::decode);
+                    let kept =
+                        body.get(tail..).filter(|_| header.is_file()).and_then(FileRef::decode);
                     self.delete_previous_file(&header, kept)?;
                 }
                 Kind::Delete if header.flags & TRANSACTION != 0 => {

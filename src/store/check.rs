@@ -64,11 +64,14 @@ impl Writer<'_> {
             for view in &page.entries {
                 self.check_entry(view, &mut sums, &mut findings)?;
                 if view.deadline.expires_ms() < page.min_expiry_ms {
-                    findings.push(self.finding("entries", "an expiry lies before its page's bound"));
+                    findings
+                        .push(self.finding("entries", "an expiry lies before its page's bound"));
                 }
             }
         }
+        let failures = self.shared.table.failures();
         let slots = self.count_slots();
+        self.shared.table.believe(failures)?;
         let state = self.state;
         let counters = [
             ("keys", state.len, sums.len),
@@ -167,11 +170,8 @@ impl Writer<'_> {
             segment = segment.next();
         }
         if units != self.state.log_units {
-            let what = format!(
-                "bytes of log: counted {}, found {}",
-                8 * self.state.log_units,
-                8 * units
-            );
+            let what =
+                format!("bytes of log: counted {}, found {}", 8 * self.state.log_units, 8 * units);
             findings.push(self.finding("head", &what));
         }
         let mut is_damaged = false;

@@ -81,11 +81,13 @@ impl Writer<'_> {
         self.state.first.since(self.state.oldest)
     }
 
-    /// Bytes that the log may have for its live bytes, and the size of a segment.
+    /// Bytes that the log may have for its live bytes, and the size of a segment. On a full disk the
+    /// log may have no more than it must: removals need the space that compaction finds.
     fn allowance(&self) -> (u64, u64) {
         let live = self.state.live_bytes;
         let segment = 8 * segment_units(live, &self.shared.head.settings());
-        (live + live / 2, segment)
+        let dead = if self.shared.process().is_disk_full() { 0 } else { live / 2 };
+        (live + dead, segment)
     }
 
     /// Deletes up to `most` drained files that are more than the log should keep.
@@ -193,9 +195,11 @@ impl Writer<'_> {
         if header.kind != Kind::Put {
             return Ok(0);
         }
-        let buckets = self.state.geometry.buckets();
-        let Some(place) = publish::find(&self.shared.table, buckets, hash, at) else {
-            return Ok(0);
+        let (buckets, table) = (self.state.geometry.buckets(), &self.shared.table);
+        let failures = table.failures();
+        let Some(place) = publish::find(table, buckets, hash, at) else {
+            // Dead, unless the bucket could not be read.
+            return table.believe(failures).map(|()| 0);
         };
         let entry = place.entry();
         let store_id = self.shared.identity.store_id;
@@ -230,8 +234,8 @@ impl Writer<'_> {
         let live = self.state.live_bytes;
         let (_, segment) = self.allowance();
         let is_tight = 8 * self.state.log_units <= live + live / COMPACT_SHARE + 2 * segment;
-        let is_done = self.state.first.is_after(last.segment())
-            || self.state.first == self.tail.segment();
+        let is_done =
+            self.state.first.is_after(last.segment()) || self.state.first == self.tail.segment();
         self.merge_pages()?;
         if is_tight || is_done {
             return Ok(false);

@@ -126,8 +126,7 @@ impl Writer<'_> {
         let table = &self.shared.table;
         let (page, index) = (view.number / PAGE_ENTRIES as u32, view.number % PAGE_ENTRIES as u32);
         pages::snapshot(table, page).filter(|page| page.bitmap >> index & 1 != 0)?;
-        pages::view(table, view.number)
-            .filter(|now| now.hash == view.hash && !now.slot.is_empty())
+        pages::view(table, view.number).filter(|now| now.hash == view.hash && !now.slot.is_empty())
     }
 
     /// Sets the counts of evictions and expirations to zero; the state before.

@@ -173,7 +173,8 @@ impl Shared {
             let Some(header) = reader::header(words, self.identity.store_id, at) else { break };
             if header.kind == Kind::Put && header.is_file() {
                 let whole = reader::body(words, self.identity.store_id, at, &mut body);
-                let file = whole.and_then(|header| FileRef::decode(body.get(header.front_len()..)?));
+                let file =
+                    whole.and_then(|header| FileRef::decode(body.get(header.front_len()..)?));
                 if let Some(file) = file
                     && let Some(opened) = self.open_value_file(file)?
                 {

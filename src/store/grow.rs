@@ -134,14 +134,13 @@ impl Writer<'_> {
             return self.job(Kind::MergePages, &arguments);
         }
         // The last pages of the list were reached, or nothing was found here: go on from there.
-        let is_at_end = at.checked_sub(1).and_then(|page| pages::snapshot(table, page)).is_none_or(
-            |page| {
+        let is_at_end =
+            at.checked_sub(1).and_then(|page| pages::snapshot(table, page)).is_none_or(|page| {
                 page.next
                     .checked_sub(1)
                     .and_then(|next| pages::snapshot(table, next))
                     .is_none_or(|next| next.next == 0)
-            },
-        );
+            });
         self.state.merge_page = if is_at_end { 0 } else { u64::from(at) };
         Ok(())
     }

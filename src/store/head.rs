@@ -3,18 +3,15 @@
 use std::sync::Arc;
 
 use crate::format::head::{
-    APPLIED, BLOCKS, BOOT, CLEAN, DAMAGED, DEVICE, GEOMETRY, HITS, INODE, LOCK_BYTE, MISSES,
-    SETTINGS, SYNC_FAILED, TAIL,
+    BOOT, CLEAN, DAMAGED, DEVICE, GEOMETRY, HITS, INODE, LOCK_BYTE, MISSES, SETTINGS, SYNC_FAILED,
+    TAIL,
 };
 use crate::format::location::Location;
 use crate::format::settings::{SETTINGS_WORDS, Settings};
-use crate::format::state::{Applied, Geometry, STATE_WORDS, State};
+use crate::format::state::{Applied, Geometry, State};
+use crate::store::state_block;
 use crate::sys::map::Map;
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
-
-/// A reader of the state retries at most so often before it takes what it has: by then a writer
-/// has finished a million operations in between, each of which would have been an answer.
-const MAX_RETRIES: usize = 1 << 20;
 
 /// Which boot of which machine a store was last written in, and where it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,27 +60,12 @@ impl Head {
 
     #[inline]
     pub(crate) fn applied(&self) -> Applied {
-        // ORDERING: Acquire, pairs with `flip`: the state block that it selects is visible.
-        Applied(self.word(APPLIED).load(Ordering::Acquire))
+        state_block::applied(self.map.words())
     }
 
     /// One consistent state, and the word that selected it.
     pub(crate) fn state(&self) -> (Applied, State) {
-        let mut applied = self.applied();
-        for _ in 0..MAX_RETRIES {
-            let block = BLOCKS[applied.block()];
-            // ORDERING: Acquire, pairs with the Release stores in `flip`: a word of a later state
-            // cannot be read without the later `applied` being seen below.
-            let words: [u64; STATE_WORDS] =
-                std::array::from_fn(|index| self.word(block + index).load(Ordering::Acquire));
-            let again = self.applied();
-            if again == applied {
-                return (applied, State::decode(&words));
-            }
-            applied = again;
-        }
-        let block = BLOCKS[applied.block()];
-        let words = std::array::from_fn(|index| self.word(block + index).load(Ordering::Acquire));
+        let (applied, words) = state_block::read(self.map.words());
         (applied, State::decode(&words))
     }
 
@@ -91,15 +73,7 @@ impl Head {
     /// lock, and `applied` is what it was.
     #[inline]
     pub(crate) fn flip(&self, applied: Applied, location: Location, state: &State) -> Applied {
-        let next = applied.flip(location);
-        let block = BLOCKS[next.block()];
-        for (index, word) in state.encode().into_iter().enumerate() {
-            // ORDERING: Release, pairs with the Acquire loads in `state`.
-            self.word(block + index).store(word, Ordering::Release);
-        }
-        // ORDERING: Release, pairs with `applied`.
-        self.word(APPLIED).store(next.0, Ordering::Release);
-        next
+        state_block::flip(self.map.words(), applied, location, state.encode())
     }
 
     pub(crate) fn geometry(&self) -> Geometry {

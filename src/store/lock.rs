@@ -118,9 +118,7 @@ fn acquire_contended<K: Kernel>(
         }
         let waited = seen | WAITERS;
         if seen != waited
-            && word
-                .compare_exchange(seen, waited, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
+            && word.compare_exchange(seen, waited, Ordering::Relaxed, Ordering::Relaxed).is_err()
         {
             continue;
         }

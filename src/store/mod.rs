@@ -20,9 +20,12 @@ mod crash_tests;
 pub(crate) mod durability;
 #[cfg(test)]
 mod failure_tests;
+#[cfg(test)]
+mod fork_tests;
 pub(crate) mod grow;
 pub(crate) mod head;
 pub(crate) mod lock;
+pub(crate) mod look;
 pub(crate) mod open;
 pub(crate) mod read;
 pub(crate) mod rebuild;
@@ -30,12 +33,15 @@ pub(crate) mod recover;
 pub(crate) mod scan;
 pub(crate) mod session;
 pub(crate) mod space;
+pub(crate) mod state_block;
 #[cfg(test)]
 mod stress_tests;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transaction;
 pub(crate) mod values;
+#[cfg(test)]
+mod whole_tests;
 pub(crate) mod writer;
 
 use std::hash::Hasher;
@@ -128,7 +134,10 @@ impl Shared {
     }
 
     /// The words of a segment, mapped at need; `None` if it has no file any more.
-    pub(crate) fn segment(&self, segment: Segment) -> Result<Option<&[crate::sys::sync::AtomicU64]>> {
+    pub(crate) fn segment(
+        &self,
+        segment: Segment,
+    ) -> Result<Option<&[crate::sys::sync::AtomicU64]>> {
         if let Some(words) = self.log.words(segment) {
             return Ok(Some(words));
         }

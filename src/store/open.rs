@@ -90,8 +90,11 @@ impl Store {
     /// they were marked clean. Else the table is made anew from the log.
     fn check_whereabouts(&self) -> Result<()> {
         let shared = &self.0;
-        let is_trusted =
-            || Ok::<_, Error>(shared.head.is_clean() || shared.head.whereabouts() == shared.whereabouts()?);
+        let is_trusted = || {
+            Ok::<_, Error>(
+                shared.head.is_clean() || shared.head.whereabouts() == shared.whereabouts()?,
+            )
+        };
         if is_trusted()? || shared.head.state().1.log_units == 0 {
             return Ok(());
         }
@@ -105,7 +108,8 @@ impl Store {
         }
         // One at a time, and without a slot while waiting: whoever holds a slot counts as one that
         // uses the store as it is.
-        let gate = shared.dir.file(HEAD, true).map_err(|source| shared.failed("open", HEAD, source))?;
+        let gate =
+            shared.dir.file(HEAD, true).map_err(|source| shared.failed("open", HEAD, source))?;
         fs2::FileExt::lock_exclusive(&gate)
             .map_err(|source| shared.failed("lock for a rebuild", HEAD, source))?;
         self.rebuild_after_power_loss(|| is_trusted().unwrap_or(false))
@@ -117,9 +121,12 @@ impl Shared {
     fn is_in_place(&self) -> bool {
         let words = |map: &Map| -> Option<[u64; 6]> {
             let words = map.words().get(..6)?;
-            Some(std::array::from_fn(|index| words[index].load(crate::sys::sync::Ordering::Relaxed)))
+            Some(std::array::from_fn(|index| {
+                words[index].load(crate::sys::sync::Ordering::Relaxed)
+            }))
         };
-        let on_disk = self.dir.file(HEAD, false).and_then(|file| Map::new(&file, HEAD_BYTES, false));
+        let on_disk =
+            self.dir.file(HEAD, false).and_then(|file| Map::new(&file, HEAD_BYTES, false));
         on_disk.is_ok_and(|map| words(&map) == words(self.head.map()))
     }
 }
@@ -156,7 +163,10 @@ fn open_head(dir: &Dir, options: &OpenOptions, may_create: bool, writable: bool)
                     fill_head(&file, dir, options)?;
                 }
                 let short = |_| {
-                    Error::corrupt(&path, "the file is too short; delete the directory, or restore it")
+                    Error::corrupt(
+                        &path,
+                        "the file is too short; delete the directory, or restore it",
+                    )
                 };
                 return Map::new(&file, HEAD_BYTES, writable).map_err(short);
             }
@@ -195,7 +205,9 @@ fn is_blank(file: &std::fs::File) -> std::io::Result<bool> {
     let mut start = [0; 64];
     let len = file.metadata()?.len();
     if len < HEAD_BYTES as u64 {
-        return Ok(len == 0 || file.read_at(&mut start, 0)? == 0 || start.iter().all(|it| *it == 0));
+        return Ok(len == 0
+            || file.read_at(&mut start, 0)? == 0
+            || start.iter().all(|it| *it == 0));
     }
     file.read_exact_at(&mut start, 0)?;
     Ok(start.iter().all(|byte| *byte == 0))
@@ -241,9 +253,8 @@ fn image(dir: &Dir, options: &OpenOptions) -> Result<Vec<u8>> {
 
 fn shared(dir: Dir, map: Map, read_only: bool, writable: bool) -> Result<Shared> {
     let path = dir.join(HEAD);
-    let words = std::array::from_fn(|index| {
-        map.words()[index].load(crate::sys::sync::Ordering::Acquire)
-    });
+    let words =
+        std::array::from_fn(|index| map.words()[index].load(crate::sys::sync::Ordering::Acquire));
     let identity = Identity::decode(&words).map_err(|problem| match problem {
         Unreadable::Version(version) => Error::new(
             ErrorKind::Version,

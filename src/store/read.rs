@@ -2,46 +2,21 @@
 
 use crate::error::Result;
 use crate::format::entry::{ACCESS, Access};
-use crate::format::location::Location;
-use crate::format::record::{Header, Kind};
+use crate::format::location::Segment;
 use crate::format::settings::Eviction;
 use crate::format::slot::{SLOTS, Slot, bucket_of};
-use crate::format::state::Geometry;
-use crate::log::reader::{self, Reading};
+use crate::format::state::{Applied, Geometry};
+use crate::store::look::{Records, View, look};
 use crate::store::{HashedKey, Shared, Store};
 use crate::sys::prefetch;
-use crate::sys::sync::Ordering;
-use crate::table::lookup::{Candidate, Verdict, lookup};
+use crate::sys::sync::{AtomicU64, Ordering};
+use crate::table::lookup::{Verdict, lookup};
 use crate::table::{Space, pages};
+
+pub(crate) use crate::store::look::Hit;
 
 /// Lookups that are in flight together in `get_many`.
 pub(crate) const BATCH: usize = 32;
-
-/// Whether the record of a pending slot counts: whether `applied` has passed it.
-pub(crate) fn counts(at: Location, applied: Location) -> bool {
-    applied != at && applied.is_at_or_after(at)
-}
-
-/// The `applied` that one pass over a chain goes by: of a transaction it sees all slots as
-/// committed, or none.
-#[derive(Default)]
-struct View(Option<(usize, Location)>);
-
-impl View {
-    fn applied(&mut self, pass: usize, load: impl FnOnce() -> Location) -> Location {
-        match self.0 {
-            Some((of, applied)) if of == pass => applied,
-            _ => self.0.insert((pass, load())).1,
-        }
-    }
-}
-
-/// A record that was found for a key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hit {
-    pub(crate) header: Header,
-    pub(crate) entry: u32,
-}
 
 impl Store {
     /// Reads the record of a key: its tag into `tag` if wanted, its value into `value`.
@@ -60,7 +35,7 @@ impl Store {
         let mut failure = None;
         let mut view = View::default();
         let hit = lookup(&shared.table, key.hash, |candidate| {
-            match shared.look(&candidate, &mut view, key.bytes, tag.as_deref_mut(), value) {
+            match look(shared, &candidate, &mut view, key.bytes, tag.as_deref_mut(), value) {
                 Ok(verdict) => verdict,
                 Err(error) => {
                     failure = Some(error);
@@ -109,71 +84,28 @@ impl Store {
     }
 }
 
-impl Shared {
-    fn look(
-        &self,
-        candidate: &Candidate<'_>,
-        view: &mut View,
-        key: &[u8],
-        mut tag: Option<&mut Vec<u8>>,
-        value: &mut Vec<u8>,
-    ) -> Result<Verdict<Hit>> {
-        // The second attempt maps the segment afresh: its file may have been replaced.
-        for fresh in [false, true] {
-            let Some(at) = self.resolve_in(candidate, view)? else { return Ok(Verdict::Other) };
-            let words = if fresh {
-                self.reopen_segment(at.segment())?
-            } else {
-                self.segment(at.segment())?
-            };
-            if let Some(words) = words {
-                let tag = tag.as_deref_mut();
-                match reader::read(words, self.identity.store_id, at, key, tag, value) {
-                    Reading::Record(header) if header.kind == Kind::Put => {
-                        return Ok(Verdict::Found(Hit { header, entry: candidate.entry() }));
-                    }
-                    Reading::Record(_) | Reading::OtherKey => return Ok(Verdict::Other),
-                    Reading::Damaged => {}
-                }
-            }
-            if !candidate.is_unchanged() {
-                return Ok(Verdict::Again);
-            }
-        }
-        self.head.count_damaged();
-        Ok(Verdict::Other)
+impl Records for Shared {
+    #[inline]
+    fn store_id(&self) -> u64 {
+        self.identity.store_id
+    }
+
+    fn applied(&self) -> Applied {
+        self.head.applied()
     }
 
     #[inline]
-    fn resolve_in(&self, candidate: &Candidate<'_>, view: &mut View) -> Result<Option<Location>> {
-        if !candidate.slot.is_pending() {
-            return Ok(Some(candidate.slot.location()));
-        }
-        let applied = view.applied(candidate.pass, || self.head.applied().location());
-        self.resolve_pending(candidate.slot, applied)
-    }
-
-    /// The record that a slot stands for now: of a transaction that is not committed, the one
-    /// before it. `None`: there is none.
-    pub(crate) fn resolve(&self, slot: Slot) -> Result<Option<Location>> {
-        if !slot.is_pending() {
-            return Ok(Some(slot.location()));
-        }
-        self.resolve_pending(slot, self.head.applied().location())
+    fn words(&self, segment: Segment, afresh: bool) -> Result<Option<&[AtomicU64]>> {
+        if afresh { self.reopen_segment(segment) } else { self.segment(segment) }
     }
 
     #[cold]
-    fn resolve_pending(&self, slot: Slot, applied: Location) -> Result<Option<Location>> {
-        let at = slot.location();
-        if counts(at, applied) {
-            return Ok(Some(at));
-        }
-        let Some(words) = self.segment(at.segment())? else { return Ok(None) };
-        Ok(reader::header(words, self.identity.store_id, at)
-            .map(|header| header.previous)
-            .filter(|previous| !previous.is_none()))
+    fn count_damaged(&self) {
+        self.head.count_damaged();
     }
+}
 
+impl Shared {
     pub(crate) fn prefetch_bucket(&self, hash: u64) {
         let geometry = Geometry(self.table.geometry().load(Ordering::Relaxed));
         if let Some(line) = self.table.bucket(bucket_of(hash, geometry.buckets())) {

@@ -19,7 +19,6 @@ use crate::format::record::{FileRef, Header, Kind, TRANSACTION};
 use crate::format::segment::{HEADER_UNITS, SegmentHeader};
 use crate::format::slot::{Slot, bucket_of};
 use crate::format::state::{Applied, Geometry, State};
-use crate::log::segments::MAX_SEGMENTS;
 use crate::store::apply::Record;
 use crate::store::check::Finding;
 use crate::store::space::segment_units;
@@ -78,7 +77,7 @@ impl Store {
                 return Ok(Vec::new());
             }
             // Where even the counters are damaged, the log itself has to say where it ends.
-            writer.rebuild(state.is_plausible(tail, MAX_SEGMENTS).then_some(tail))
+            writer.rebuild(writer.is_plausible().then_some(tail))
         })?;
         self.sweep(timeout)?;
         Ok(findings)
@@ -176,11 +175,7 @@ impl Writer<'_> {
         {
             first = first.next();
         }
-        Ok(Segments {
-            units,
-            first,
-            synced: newest.map_or(Location::NONE, |header| header.synced),
-        })
+        Ok(Segments { units, first, synced: newest.map_or(Location::NONE, |header| header.synced) })
     }
 
     /// The size of a segment's file, and its header if that is sound.
@@ -297,9 +292,8 @@ impl Writer<'_> {
             None => {
                 // Nothing is kept: the log begins again, beyond all segments that there were.
                 let last = segments.units.keys().map(|number| Segment::new(u64::from(*number)));
-                let last = last.reduce(|last, other| {
-                    if other.is_after(last) { other } else { last }
-                });
+                let last =
+                    last.reduce(|last, other| if other.is_after(last) { other } else { last });
                 let next = last.map_or(self.tail.segment(), Segment::next);
                 let units = segment_units(0, &self.shared.head.settings());
                 (state.first, state.oldest) = (next, next);

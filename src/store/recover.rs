@@ -25,9 +25,7 @@ impl Writer<'_> {
             let mut state = self.state;
             let failures = self.shared.table.failures();
             let end = self.apply_transaction(&mut state, at)?;
-            if self.shared.table.failures() != failures {
-                return Err(self.shared.table.unmapped());
-            }
+            self.shared.table.believe(failures)?;
             self.state = state;
             self.flip(end)?;
         }

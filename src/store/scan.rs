@@ -10,10 +10,12 @@ use crate::format::entry::PAGE_ENTRIES;
 use crate::format::location::Location;
 use crate::format::record::{Header, Kind};
 use crate::log::reader;
+use crate::store::look::{Meaning, resolve};
 use crate::store::recover::key_in;
 use crate::store::writer::{Found, FoundAt};
 use crate::store::{Shared, Store, Writer};
 use crate::table::pages::{self, EntryView, Snapshot, bits};
+use crate::table::walk;
 
 /// Looks at one entry at most so often while writers keep changing it.
 const MAX_RETRIES: usize = 1 << 10;
@@ -64,6 +66,7 @@ impl Store {
 impl Scan {
     /// The next key from the front; false at the end.
     pub(crate) fn next(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
+        let failures = store.0.table.failures();
         while self.from < self.to {
             let Some((page, index)) = self.step_front(store) else { break };
             let row = store.0.item(page, index, store, item)?;
@@ -78,6 +81,7 @@ impl Scan {
                 break;
             }
         }
+        store.0.table.believe(failures)?;
         self.from = self.to;
         for position in self.added.by_ref() {
             if store.added_item(position, item) {
@@ -89,6 +93,7 @@ impl Scan {
 
     /// The next key from the back; false at the end.
     pub(crate) fn next_back(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
+        let failures = store.0.table.failures();
         while let Some(position) = self.added.next_back() {
             if store.added_item(position, item) {
                 return Ok(true);
@@ -107,6 +112,7 @@ impl Scan {
                 break;
             }
         }
+        store.0.table.believe(failures)?;
         self.to = self.from;
         Ok(false)
     }
@@ -151,7 +157,7 @@ impl End {
     /// The number of the page, which is found by `row` if there is none or if it left the list.
     fn page_or(&mut self, store: &Store, row: u64) -> Option<u32> {
         if !self.is_current(store) {
-            self.enter(find_page(store, row)?);
+            self.enter(walk::find_page(&store.0.table, || store.0.head.state(), row)?);
         }
         self.page.as_ref().map(|page| page.number)
     }
@@ -160,47 +166,18 @@ impl End {
     /// the list meanwhile, the place is found again by the row.
     fn enter_neighbour(&mut self, store: &Store, side: impl Fn(&Snapshot) -> u32) -> Option<()> {
         let table = &store.0.table;
-        let number = self.page.take()?.number;
+        let Snapshot { number, life, .. } = self.page.take()?;
+        let same_life = || pages::snapshot(table, number).filter(|page| page.life == life);
         // The page may have another neighbour by now.
-        let Some(page) = pages::snapshot(table, number) else { return Some(()) };
+        let Some(page) = same_life() else { return Some(()) };
         let neighbour = pages::snapshot(table, side(&page).checked_sub(1)?);
         // Still linked after it was read: so it was read in the life in which it is the neighbour.
-        let is_linked =
-            pages::snapshot(table, number).is_some_and(|again| side(&again) == side(&page));
+        let is_linked = same_life().is_some_and(|again| side(&again) == side(&page));
         if let Some(neighbour) = neighbour.filter(|_| is_linked) {
             self.enter(neighbour);
         }
         Some(())
     }
-}
-
-/// The last page that begins at or before `row`, or the first page.
-fn find_page(store: &Store, row: u64) -> Option<Snapshot> {
-    let table = &store.0.table;
-    'again: for _ in 0..MAX_RETRIES {
-        let state = store.state();
-        let mut found: Option<Snapshot> = None;
-        let mut next = pages::first_listed(table, state.first_page);
-        // A page that leaves the list while it is passed sends the walk back to its start.
-        for _ in 0..=state.pages.min(1 << 26) {
-            let Some(number) = next.checked_sub(1) else { return found };
-            let Some(page) = pages::snapshot(table, number) else { continue 'again };
-            let is_linked = found.as_ref().is_none_or(|before| {
-                pages::snapshot(table, before.number)
-                    .is_some_and(|again| again.life == before.life && again.next == next)
-            });
-            if !is_linked {
-                continue 'again;
-            }
-            if found.is_some() && page.first_row > row {
-                return found;
-            }
-            next = page.next;
-            found = Some(page);
-        }
-        return found;
-    }
-    None
 }
 
 impl Shared {
@@ -212,20 +189,24 @@ impl Shared {
             if view.slot.is_empty() {
                 return Ok(None);
             }
-            if let Some(known) = store.own_overlay(|it| {
-                it.replaces(view.slot.location()).map(|found| {
-                    found.is_some_and(|found| fill_own(it, &found, item))
+            if let Some(known) = store
+                .own_overlay(|it| {
+                    it.replaces(view.slot.location())
+                        .map(|found| found.is_some_and(|found| fill_own(it, &found, item)))
                 })
-            }).flatten() {
+                .flatten()
+            {
                 return Ok(if known { item.header.map(|header| header.row) } else { None });
             }
-            let Some(at) = self.resolve(view.slot)? else { return Ok(None) };
-            if let Some(header) = self.copy_item(at, item)? {
+            let header = match resolve(self, view.slot, || self.head.applied(), false)? {
+                Meaning::Nothing => return Ok(None),
+                Meaning::Unreadable => None,
+                Meaning::Record(at) => self.copy_item(at, item)?,
+            };
+            if let Some(header) = header {
                 return Ok((header.kind == Kind::Put).then_some(header.row));
             }
-            let unchanged =
-                pages::view(&self.table, number).is_some_and(|again| again.slot == view.slot);
-            if unchanged {
+            if pages::is_unchanged(&self.table, &view) {
                 self.head.count_damaged();
                 return Ok(None);
             }
@@ -308,6 +289,7 @@ impl Writer<'_> {
         wanted: impl Fn(&Snapshot) -> bool,
     ) -> Result<Option<PageView>> {
         let table = &self.shared.table;
+        let failures = table.failures();
         while let Some(snapshot) = self.next_page(cursor) {
             cursor.last = Some((snapshot.number, snapshot.life));
             cursor.row = snapshot.first_row + 1;
@@ -320,13 +302,15 @@ impl Writer<'_> {
                 .filter_map(|index| pages::view(table, first + index))
                 .filter(|view| !view.slot.is_empty())
                 .collect();
+            table.believe(failures)?;
             return Ok(Some(PageView {
                 number: snapshot.number,
                 min_expiry_ms: snapshot.min_expiry_ms,
                 entries,
             }));
         }
-        Ok(None)
+        // The end of the list, unless a page could not be read.
+        table.believe(failures).map(|()| None)
     }
 
     fn next_page(&self, cursor: &PageCursor) -> Option<Snapshot> {

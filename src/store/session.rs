@@ -12,6 +12,7 @@ use crate::format::location::{Location, Segment};
 use crate::format::record::FileRef;
 use crate::format::state::{Applied, State};
 use crate::log::segments::MAX_SEGMENTS;
+use crate::store::apply::MAX_SPLITS;
 use crate::store::compact::Ahead;
 use crate::store::lock::{self, Kernel, Owner};
 use crate::store::transaction::Overlay;
@@ -27,6 +28,8 @@ pub(crate) struct Process {
     pub(crate) session: ReentrantMutex<RefCell<Session>>,
     /// Up to where the log is known to be on disk from syncs of this process; 0 for nowhere.
     pub(crate) synced: AtomicU64,
+    /// A segment could not be made for want of space, and none has been made since.
+    disk_full: AtomicBool,
     /// Segment files were made whose names are not on disk yet.
     pub(crate) new_names: AtomicBool,
     /// A sealed segment waits to be synced, or a buried file to be deleted, when the lock is free.
@@ -42,11 +45,21 @@ impl Process {
         Process {
             session: ReentrantMutex::new(RefCell::new(Session::default())),
             synced: AtomicU64::new(0),
+            disk_full: AtomicBool::new(false),
             new_names: AtomicBool::new(false),
             sync_due: AtomicBool::new(false),
             sync_all: AtomicBool::new(false),
             buried: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Whether the disk was full when a segment was last to be made.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_disk_full(&self, is_full: bool) {
+        self.disk_full.store(is_full, Ordering::Relaxed);
     }
 
     /// Has the disk waited for when the lock has been given back: for the sealed segments, or for
@@ -227,10 +240,12 @@ impl Shared {
             Error::new(ErrorKind::Io, "the head of the store is not mapped").at(self.dir.path())
         })?;
         let owner = self.owner(session)?;
-        lock::acquire(&System(&self.dir), word, owner, timeout).map_err(|lock::TimedOut { slot }| {
-            let process = liveness::owner_pid(&self.dir, slot).unwrap_or(0);
-            self.timed_out(timeout, process, "a write or transaction")
-        })
+        lock::acquire(&System(&self.dir), word, owner, timeout).map_err(
+            |lock::TimedOut { slot }| {
+                let process = liveness::owner_pid(&self.dir, slot).unwrap_or(0);
+                self.timed_out(timeout, process, "a write or transaction")
+            },
+        )
     }
 
     fn release(&self) {
@@ -253,8 +268,9 @@ impl Shared {
             // The last owner of this slot died with the lock. Nobody can prove that any more, now
             // that the slot is alive again: the lock is taken over and given back at once.
             let system = System(&self.dir);
-            let _ = lock::acquire(&system, word, owner, Duration::ZERO);
-            lock::release(&system, word);
+            if lock::acquire(&system, word, owner, Duration::ZERO).is_ok() {
+                lock::release(&system, word);
+            }
         }
         session.claim = Some(claim);
         session.owner = Some(owner);
@@ -302,9 +318,11 @@ impl Held<'_> {
         };
         let is_known = known.is_some_and(|known| known.applied == applied);
         let mut writer = Writer { shared, session: self.session, applied, tail, state, is_known };
-        let result = enter(&mut writer).and_then(|()| work(&mut writer));
+        let entered = enter(&mut writer);
+        let is_sound = entered.is_ok();
+        let result = entered.and_then(|()| work(&mut writer));
         let Writer { applied, tail, state, .. } = writer;
-        if tail == shared.head.tail() && applied.location() == tail {
+        if is_sound && tail == shared.head.tail() && applied.location() == tail {
             self.session.known = Some(Known { applied, state });
         }
         self.is_finished = true;
@@ -335,11 +353,20 @@ impl Session {
 }
 
 impl Writer<'_> {
+    /// Whether the counters can be right, and agree with the geometry that readers go by.
+    pub(crate) fn is_plausible(&self) -> bool {
+        let (shared, here) = (self.shared.head.geometry(), self.state.geometry);
+        // A step of growing stores the geometry before it counts.
+        let ahead = shared.buckets().wrapping_sub(here.buckets());
+        self.state.is_plausible(self.tail, MAX_SEGMENTS)
+            && (shared.generation() != here.generation() || ahead <= MAX_SPLITS)
+    }
+
     fn enter(&mut self) -> Result<()> {
         if self.session.overlay.is_some() {
             return Ok(());
         }
-        if !self.is_known && !self.state.is_plausible(self.tail, MAX_SEGMENTS) {
+        if !self.is_known && !self.is_plausible() {
             return Err(Error::corrupt(
                 self.shared.dir.path(),
                 "the counters of the cache are damaged; run repair() to keep all that can be",

@@ -7,6 +7,7 @@ use crate::format::segment::{DRAINED_WORD, HEADER_UNITS, MIN_SEGMENT_UNITS, Segm
 use crate::format::settings::{PowerLoss, Settings};
 use crate::format::state::State;
 use crate::log::segments::MAX_SEGMENTS;
+use crate::log::writer::begin_reuse;
 use crate::store::apply::Record;
 use crate::store::{Shared, Writer};
 use crate::sys::file::punch;
@@ -39,11 +40,8 @@ pub(crate) fn inline_limit(settings: &Settings) -> u64 {
 /// as much dead, two segments and a reserved one, the table, and value files.
 pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> u64 {
     let segment = 8 * segment_units(state.live_bytes, settings);
-    let table = shared.table.allocated_bytes(
-        state.geometry.buckets(),
-        state.overflows,
-        state.pages.max(1),
-    );
+    let table =
+        shared.table.allocated_bytes(state.geometry.buckets(), state.overflows, state.pages.max(1));
     let log = state.live_bytes.saturating_add(state.live_bytes / 2).saturating_add(3 * segment);
     log.saturating_add(table).saturating_add(state.file_bytes)
 }
@@ -67,8 +65,8 @@ impl Writer<'_> {
         if self.fits(units, reserve)? {
             return Ok(());
         }
-        self.room(units, reserve)?;
-        self.reserve_next()
+        self.reserve_second_next()?;
+        self.room(units, reserve)
     }
 
     /// Makes room for a relocation, which leaves some to removals.
@@ -77,19 +75,31 @@ impl Writer<'_> {
         self.room(units, reserve)
     }
 
-    /// Where no drained file waits, allocates the segment after the active one: a disk that is full
-    /// is full for puts, while removals and compaction still have a segment to go on in.
-    fn reserve_next(&mut self) -> Result<()> {
+    /// Before a put begins a segment: where no drained file waits, allocates that one and the one
+    /// after it. A disk that is full is then full for puts, while removals and compaction still have
+    /// a segment to go on in.
+    fn reserve_second_next(&mut self) -> Result<()> {
         if self.state.oldest != self.state.first {
             return Ok(());
         }
         let shared = self.shared;
         let next = self.tail.segment().next();
         let units = segment_units(self.state.live_bytes, &shared.head.settings());
-        shared
-            .log
-            .create(next, units, |other| shared.is_gone(other) && other != next)
-            .map_err(|source| shared.failed("reserve the segment", &next.file_name(), source))
+        for segment in [next, next.next()] {
+            self.create_segment(segment, units)?;
+        }
+        Ok(())
+    }
+
+    fn create_segment(&self, segment: Segment, units: u64) -> Result<()> {
+        let shared = self.shared;
+        let created =
+            shared.log.create(segment, units, |other| shared.is_gone(other) && other != segment);
+        let created = created
+            .map_err(|source| shared.failed("make the segment", &segment.file_name(), source));
+        let is_full = created.as_ref().is_err_and(|error| error.kind() == ErrorKind::Full);
+        shared.process().note_disk_full(is_full);
+        created
     }
 
     /// Makes room for a removal or a job: these may use all of the reserve.
@@ -110,7 +120,8 @@ impl Writer<'_> {
         if self.fits(units, reserve)? {
             return Ok(());
         }
-        if 2 * (units + reserve.min(RESERVE_SHARE) + SEAL_UNITS + HEADER_UNITS) > MAX_SEGMENT_UNITS {
+        if 2 * (units + reserve.min(RESERVE_SHARE) + SEAL_UNITS + HEADER_UNITS) > MAX_SEGMENT_UNITS
+        {
             return Err(Error::new(
                 ErrorKind::TooLarge,
                 format!("a record of {} bytes is larger than the log can hold", 8 * units),
@@ -126,7 +137,7 @@ impl Writer<'_> {
         let least = (2 * (units + SEAL_UNITS + HEADER_UNITS)).next_power_of_two();
         let size = segment_units(self.state.live_bytes, &settings).max(least);
         let next = active.next();
-        let recycled = self.begin_segment(next, size, &settings)?;
+        let (size, recycled) = self.begin_segment(next, size, least, &settings)?;
         let header = Header::job(Kind::Seal, 2);
         let bytes: Vec<u8> = [size, recycled].iter().flat_map(|word| word.to_le_bytes()).collect();
         let at = self.append(&header, &[&bytes])?;
@@ -148,9 +159,15 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Makes the file of segment `next`, unless a drained one can become it: comes back with the
-    /// units of that one, or 0.
-    fn begin_segment(&mut self, next: Segment, size: u64, settings: &Settings) -> Result<u64> {
+    /// Makes the file of segment `next`, unless a drained one can become it: comes back with its
+    /// units, and with the units of the drained one that it is made from, or 0.
+    fn begin_segment(
+        &mut self,
+        next: Segment,
+        size: u64,
+        least: u64,
+        settings: &Settings,
+    ) -> Result<(u64, u64)> {
         let (shared, state) = (self.shared, self.state);
         if next.since(state.oldest) >= MAX_SEGMENTS {
             return Err(Error::new(
@@ -161,24 +178,35 @@ impl Writer<'_> {
         }
         // The file changes its name when the record that says so is applied; so not within a
         // transaction, whose records need the new segment before they count.
-        if state.oldest != state.first
-            && !self.session.is_gathering
+        let has_spare = state.oldest != state.first && !self.session.is_gathering;
+        if has_spare
             && self.spare_units(state.oldest)? == Some(size)
             && self.is_reusable(state.oldest, settings)?
         {
-            return Ok(size);
+            return Ok((size, size));
         }
-        self.write_segment_header(next, size)?;
-        Ok(0)
+        match self.write_segment_header(next, size) {
+            Err(error) if error.kind() == ErrorKind::Full && has_spare => {
+                // A full disk: a spare file of any size will do, and is worth waiting for.
+                let units = self.spare_units(state.oldest)?.unwrap_or(0);
+                shared.settle_on_disk();
+                self.state.synced = shared.synced();
+                match units >= least && self.is_reusable(state.oldest, settings)? {
+                    true => Ok((units, units)),
+                    false => Err(error),
+                }
+            }
+            other => other.map(|()| (size, 0)),
+        }
     }
 
     /// Gives the oldest file, which is drained, to segment `next`.
     pub(crate) fn use_again(&self, state: &State, next: Segment, size: u64) -> Result<()> {
         let (shared, old) = (self.shared, state.oldest);
-        let is_there =
-            shared.log.recycle(old, next, |segment| shared.is_gone(segment)).map_err(|source| {
-                shared.failed("use again the segment", &old.file_name(), source)
-            })?;
+        let is_there = shared
+            .log
+            .recycle(old, next, |segment| shared.is_gone(segment))
+            .map_err(|source| shared.failed("use again the segment", &old.file_name(), source))?;
         if !is_there {
             let what = "a drained segment is missing; run repair() to keep all that can be";
             return Err(Error::corrupt(&shared.dir.join(&old.file_name()), what));
@@ -190,13 +218,9 @@ impl Writer<'_> {
 
     /// Makes a new file for a segment, with its header.
     pub(crate) fn write_segment_header(&mut self, segment: Segment, units: u64) -> Result<()> {
-        let shared = self.shared;
-        shared
-            .log
-            .create(segment, units, |other| shared.is_gone(other) && other != segment)
-            .map_err(|source| shared.failed("make the segment", &segment.file_name(), source))?;
+        self.create_segment(segment, units)?;
         self.store_segment_header(segment, units);
-        shared.process().new_names.store(true, Ordering::Relaxed);
+        self.shared.process().new_names.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -210,6 +234,7 @@ impl Writer<'_> {
         };
         let words = self.shared.log.words(segment).unwrap_or_default();
         let encoded = header.encode(self.shared.identity.store_id);
+        begin_reuse();
         for (word, value) in words.iter().zip(encoded.into_iter().chain([0])) {
             word.store(value, Ordering::Relaxed);
         }

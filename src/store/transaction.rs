@@ -34,7 +34,7 @@ pub(crate) struct Overlay {
     by_key: HashMap<Vec<u8>, usize>,
     /// The change that replaces or removes the record at a location.
     by_previous: HashMap<u64, usize>,
-    /// What `clear` and settings do in a transaction is refused, so that this is all there is.
+    /// How many nested transactions are open.
     pub(crate) depth: u32,
     pub(crate) len: i64,
     pub(crate) live_bytes: i64,

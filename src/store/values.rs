@@ -7,7 +7,7 @@
 //!
 //! A file is written under a name that says whose it is, without the lock; under the lock it gets
 //! its own name, and then the record that names it is appended. It goes when its record has been
-//! replaced. What a killed writer left is swept by `check` and `compact`.
+//! replaced. What a killed writer left is swept by `compact` and `repair`.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -176,8 +176,8 @@ impl Shared {
         // A record that was moved may be on disk at its former place.
         let was_moved = old.flags & KEEP_ACCESS != 0;
         let is_synced = previous != self.synced() && self.synced().is_at_or_after(previous);
-        let is_durable = self.head.settings().power_loss == PowerLoss::Recover
-            && (was_moved || is_synced);
+        let is_durable =
+            self.head.settings().power_loss == PowerLoss::Recover && (was_moved || is_synced);
         if is_durable {
             self.process().buried.lock().push(file);
             self.process().ask_for_sync(false);

@@ -111,7 +111,11 @@ impl<'a> Writer<'a> {
     ) -> Result<bool> {
         let at = match found.place {
             FoundAt::Own(own) => {
-                return Ok(self.session.overlay.as_ref().is_some_and(|it| it.read(own, tag, value)));
+                return Ok(self
+                    .session
+                    .overlay
+                    .as_ref()
+                    .is_some_and(|it| it.read(own, tag, value)));
             }
             FoundAt::Log(at) => at,
         };
@@ -241,9 +245,8 @@ impl<'a> Writer<'a> {
         let at = self.tail;
         self.make_ready(at, header.units());
         let store_id = self.shared.identity.store_id;
-        let written = self
-            .words(at)?
-            .is_some_and(|words| write_record(words, store_id, at, header, body));
+        let written =
+            self.words(at)?.is_some_and(|words| write_record(words, store_id, at, header, body));
         if !written {
             return Err(Error::new(ErrorKind::Io, "the active segment of the log is not there")
                 .at(self.shared.dir.join(&at.segment().file_name())));

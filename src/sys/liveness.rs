@@ -48,14 +48,16 @@ pub(crate) const SLOTS: u16 = 1023;
 pub(crate) struct Claim {
     slot: u16,
     incarnation: u64,
+    #[cfg_attr(not(test), expect(dead_code, reason = "looked at by tests, held for its drop"))]
     process: u64,
+    #[cfg_attr(not(test), expect(dead_code, reason = "looked at by tests, held for its drop"))]
     hold: Hold,
 }
 
 #[derive(Debug)]
 enum Hold {
     Map { _keep: Keep },
-    Descriptor(Locked),
+    Descriptor { _lock: Locked },
 }
 
 impl Claim {
@@ -69,12 +71,14 @@ impl Claim {
         self.incarnation
     }
 
+    #[cfg(test)]
     /// Whether this is the process that made the claim. In the child of a fork it is not, and there
     /// dropping the claim gives nothing back.
     pub(crate) fn is_own(&self) -> bool {
         self.process == process_token()
     }
 
+    #[cfg(test)]
     /// Whether the lock is held without a descriptor, as it should be.
     pub(crate) fn is_mapped(&self) -> bool {
         matches!(self.hold, Hold::Map { .. })
@@ -84,11 +88,14 @@ impl Claim {
 /// The kernel's lock of a slot whose owner is dead. As long as this lives, nobody claims the slot.
 #[derive(Debug)]
 pub(crate) struct DeathProof {
+    #[cfg_attr(not(test), expect(dead_code, reason = "looked at by tests, held for its drop"))]
     slot: u16,
+    #[cfg_attr(not(test), expect(dead_code, reason = "looked at by tests, held for its drop"))]
     incarnation: u64,
     _lock: Locked,
 }
 
+#[cfg(test)]
 impl DeathProof {
     /// The number of the slot.
     pub(crate) fn slot(&self) -> u16 {
@@ -118,7 +125,8 @@ pub(crate) fn claim(dir: &Dir) -> io::Result<Claim> {
 fn claim_slot(dir: &Dir, slot: u16, by_map: bool) -> io::Result<Option<Claim>> {
     let Some(lock) = Locked::take(dir, slot)? else { return Ok(None) };
     let incarnation = next_incarnation(lock.file()?)?;
-    let hold = if by_map { hold_by_map(dir, slot, lock)? } else { Some(Hold::Descriptor(lock)) };
+    let hold =
+        if by_map { hold_by_map(dir, slot, lock)? } else { Some(Hold::Descriptor { _lock: lock }) };
     Ok(hold.map(|hold| Claim { slot, incarnation, process: process_token(), hold }))
 }
 
@@ -133,7 +141,7 @@ fn hold_by_map(dir: &Dir, slot: u16, mut lock: Locked) -> io::Result<Option<Hold
             return Ok(Some(match Locked::take(dir, slot)? {
                 None => Hold::Map { _keep: keep },
                 // The map holds nothing here, but this second lock does.
-                Some(second) => Hold::Descriptor(second),
+                Some(second) => Hold::Descriptor { _lock: second },
             }));
         }
         // A child may have the map too, and would hold the lock beyond our life: unlock, which
@@ -145,7 +153,7 @@ fn hold_by_map(dir: &Dir, slot: u16, mut lock: Locked) -> io::Result<Option<Hold
             None => return Ok(None),
         };
     }
-    Ok(Some(Hold::Descriptor(lock)))
+    Ok(Some(Hold::Descriptor { _lock: lock }))
 }
 
 /// Proves that the owner of `slot` is dead, or that there is none: `None` while it lives.

@@ -89,6 +89,7 @@ impl Map {
         unsafe { std::slice::from_raw_parts(start, self.len() / WORD_BYTES) }
     }
 
+    #[cfg(test)]
     /// The same words, for stores: `None` where the map was opened for reading.
     pub(crate) fn writable_words(&self) -> Option<&[AtomicU64]> {
         self.is_writable().then(|| self.words())
@@ -181,6 +182,7 @@ impl Map {
         }
     }
 
+    #[cfg(test)]
     /// Writes all changed pages to the disk and waits for it.
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.memory.flush()

@@ -118,7 +118,11 @@ impl TableFiles {
 
     /// A table that is built in files of a generation of its own, unseen by others.
     pub(crate) fn in_the_making(dir: Arc<Dir>, geometry: Geometry) -> TableFiles {
-        TableFiles::with(dir, GeometryWord::Own([AtomicU64::new(geometry.0), AtomicU64::new(0)]), true)
+        TableFiles::with(
+            dir,
+            GeometryWord::Own([AtomicU64::new(geometry.0), AtomicU64::new(0)]),
+            true,
+        )
     }
 
     fn with(dir: Arc<Dir>, geometry: GeometryWord, writable: bool) -> TableFiles {
@@ -138,6 +142,11 @@ impl TableFiles {
     #[inline]
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Refuses what was read since `failures` was noted, if mapping has failed since.
+    pub(crate) fn believe(&self, failures: u64) -> Result<()> {
+        if self.failures() == failures { Ok(()) } else { Err(self.unmapped()) }
     }
 
     /// The error for a look at the table during which mapping failed.
@@ -166,9 +175,9 @@ impl TableFiles {
     #[inline]
     fn unit<'a>(&'a self, extents: &'a Extents, unit: u64) -> Option<&'a [AtomicU64]> {
         let generation = self.generation();
-        extents
-            .get(generation, unit)
-            .or_else(|| self.map_extent(extents, generation, unit).and_then(|()| extents.get(generation, unit)))
+        extents.get(generation, unit).or_else(|| {
+            self.map_extent(extents, generation, unit).and_then(|()| extents.get(generation, unit))
+        })
     }
 
     #[cold]
@@ -179,10 +188,8 @@ impl TableFiles {
         if self.generation() != generation {
             return None;
         }
-        let mapped = self
-            .dir
-            .file(&extents.file_name(generation, number), self.writable)
-            .and_then(|file| {
+        let mapped =
+            self.dir.file(&extents.file_name(generation, number), self.writable).and_then(|file| {
                 adopt(extent, &file, extents.extent_bytes(number), generation, self.writable)
             });
         match mapped {
@@ -398,7 +405,8 @@ mod tests {
     #[test]
     fn file_names_are_parsed_strictly() {
         assert_eq!(file_generation("table.1f.12"), Some(0x1f));
-        for name in ["table.1F.0", "table.1", "table.1.0.0", "tables.1.0", "table.01.0", "log.1.0"] {
+        for name in ["table.1F.0", "table.1", "table.1.0.0", "tables.1.0", "table.01.0", "log.1.0"]
+        {
             assert_eq!(file_generation(name), None, "{name}");
         }
     }

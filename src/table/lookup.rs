@@ -2,7 +2,7 @@
 
 use crate::format::slot::{SLOTS, Slot, bucket_of, half_of};
 use crate::format::state::Geometry;
-use crate::sys::sync::{AtomicU64, Ordering};
+use crate::sys::sync::{AtomicU64, Ordering, fence};
 use crate::table::{Line, Space};
 
 /// No chain of a sound table comes near this many buckets; a longer one is damage.
@@ -24,14 +24,22 @@ pub(crate) struct Candidate<'a> {
 impl Candidate<'_> {
     /// Whether the slot still holds what it held: then its record cannot have been reclaimed.
     pub(crate) fn is_unchanged(&self) -> bool {
-        // ORDERING: Acquire, pairs with the Release stores of `publish`.
-        self.word.load(Ordering::Acquire) == self.slot.0
+        is_unchanged(self.word, self.slot)
     }
 
     /// The number of the key's entry.
     pub(crate) fn entry(&self) -> u32 {
         entry_of(self.line, self.index)
     }
+}
+
+/// Whether a word still holds the slot that was loaded from it before its record was read: if so,
+/// no word of that record was of a later use of the same place.
+pub(crate) fn is_unchanged(word: &AtomicU64, slot: Slot) -> bool {
+    // ORDERING: Acquire, pairs with the Release fence in `log::writer::begin_reuse`: who has read
+    // what overwrote a record sees that no slot names that record any more.
+    fence(Ordering::Acquire);
+    word.load(Ordering::Acquire) == slot.0
 }
 
 /// What a look at the record of a candidate has shown.

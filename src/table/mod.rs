@@ -14,15 +14,15 @@
 //!   reader that finds nothing and sees both words unchanged has therefore missed nothing.
 //! * Overflow buckets stay with the bucket they were linked to.
 
+#[cfg(not(loom))]
 pub(crate) mod extents;
-#[cfg(test)]
+#[cfg(all(test, loom))]
 pub(crate) mod heap;
 pub(crate) mod lookup;
-#[cfg(all(test, loom))]
-mod models;
 pub(crate) mod pages;
 pub(crate) mod publish;
 pub(crate) mod split;
+pub(crate) mod walk;
 
 use crate::format::slot::BUCKET_WORDS;
 use crate::sys::sync::AtomicU64;

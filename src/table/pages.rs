@@ -12,8 +12,8 @@ use crate::format::location::{LOCATION_BITS, Location};
 use crate::format::slot::Slot;
 use crate::format::state::State;
 use crate::sys::sync::{AtomicU64, Ordering};
-use crate::table::Space;
 use crate::table::publish::find;
+use crate::table::{Space, lookup};
 
 /// The words of an entry, if there is such an entry.
 pub(crate) fn entry<S: Space>(space: &S, number: u32) -> Option<&[AtomicU64]> {
@@ -44,6 +44,12 @@ pub(crate) fn view<S: Space>(space: &S, number: u32) -> Option<EntryView> {
         access: Access(words[ACCESS].load(Ordering::Acquire)),
         deadline: Deadline(words[DEADLINE].load(Ordering::Acquire)),
     })
+}
+
+/// Whether an entry still holds the slot that was read: then its record cannot have been
+/// reclaimed.
+pub(crate) fn is_unchanged<S: Space>(space: &S, view: &EntryView) -> bool {
+    entry(space, view.number).is_some_and(|words| lookup::is_unchanged(&words[SLOT], view.slot))
 }
 
 /// Writes an entry and marks it in its page. `access` is left alone when it is `None`.
@@ -121,8 +127,9 @@ fn relink<S: Space>(space: &S, page_plus: u32, next: Option<u32>, previous: Opti
 pub(crate) fn add<S: Space>(space: &S, state: &mut State, number: u32, life: u64) {
     let Some(page) = space.page(number) else { return };
     take_free(state, page, number);
-    begin_life(page, life, state.next_row);
+    reset(page, life, state.next_row);
     link(page, 0, state.last_page);
+    begin_life(page, life);
     relink(space, state.last_page, Some(number + 1), None);
     if state.first_page == 0 {
         state.first_page = number + 1;
@@ -159,14 +166,24 @@ fn take_free(state: &mut State, page: &[AtomicU64], number: u32) {
     }
 }
 
-fn begin_life(page: &[AtomicU64], life: u64, first_row: u64) {
-    // ORDERING: Release, pairs with the Acquire load in `snapshot`: the life changes before
-    // anything else of the page does.
-    page[LIFE].store(life, Ordering::Release);
+/// Prepares a page that is not in the list for its next life, unless this life has begun: then its
+/// readers must not see it empty again.
+fn reset(page: &[AtomicU64], life: u64, first_row: u64) {
+    if page[LIFE].load(Ordering::Relaxed) == life {
+        return;
+    }
+    page[LIFE].store(0, Ordering::Release);
+    // ORDERING: Release, pairs with the Acquire loads in `snapshot`: who reads one of these sees
+    // that the life before is over.
     page[BITMAP].store(0, Ordering::Release);
     page[MIN_EXPIRY].store(u64::MAX, Ordering::Release);
     page[TAG_FILTER].store(0, Ordering::Release);
     page[FIRST_ROW].store(first_row, Ordering::Release);
+}
+
+fn begin_life(page: &[AtomicU64], life: u64) {
+    // ORDERING: Release, pairs with the Acquire load in `snapshot`: the page is complete.
+    page[LIFE].store(life, Ordering::Release);
 }
 
 fn end_life(page: &[AtomicU64], next_free: u32) {
@@ -186,14 +203,7 @@ pub(crate) fn drop_page<S: Space>(space: &S, state: &mut State, number: u32) {
 }
 
 /// Makes `after` follow `left` and `before` precede `right`; pages plus one, 0 for the ends.
-fn bridge<S: Space>(
-    space: &S,
-    state: &mut State,
-    left: u32,
-    after: u32,
-    right: u32,
-    before: u32,
-) {
+fn bridge<S: Space>(space: &S, state: &mut State, left: u32, after: u32, right: u32, before: u32) {
     match left {
         0 => state.first_page = after,
         left => relink(space, left, Some(after), None),
@@ -219,7 +229,7 @@ pub(crate) fn merge<S: Space>(
         return;
     };
     take_free(state, target, into);
-    begin_life(target, life, left[FIRST_ROW].load(Ordering::Relaxed));
+    reset(target, life, left[FIRST_ROW].load(Ordering::Relaxed));
     let mut number = into * PAGE_ENTRIES as u32;
     for view in [pages.0, pages.1].into_iter().flat_map(|page| live(space, page)) {
         store(space, number, view.slot, view.hash, Some(view.access), view.deadline);
@@ -231,7 +241,10 @@ pub(crate) fn merge<S: Space>(
     }
     let (previous, next) = (links(left).1, links(right).0);
     link(target, next, previous);
+    begin_life(target, life);
     bridge(space, state, previous, into + 1, next, into + 1);
+    // From here on the way to what the left page held: see `walk`.
+    link(left, into + 1, previous);
     end_life(left, state.free_page);
     end_life(right, pages.0 + 1);
     state.free_page = pages.1 + 1;
@@ -265,8 +278,8 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Whether the page is still in the life in which this was read.
     pub(crate) fn is_current<S: Space>(&self, space: &S) -> bool {
-        // ORDERING: Acquire, pairs with `begin_life` and `end_life`; what was read before this
-        // with Acquire cannot come from a later life.
+        // ORDERING: Acquire, pairs with `end_life`: what was read before this with Acquire cannot
+        // come from a later life.
         space.page(self.number).is_some_and(|page| page[LIFE].load(Ordering::Acquire) == self.life)
     }
 }
@@ -288,35 +301,6 @@ pub(crate) fn snapshot<S: Space>(space: &S, number: u32) -> Option<Snapshot> {
         previous,
     };
     (life != 0 && snapshot.is_current(space)).then_some(snapshot)
-}
-
-/// The first page of the list (plus one), where the state says that it was `first`.
-///
-/// A writer that drops or merges the first pages says so in the state at the very end. Until then
-/// the pages that have left the list still have their links: they lead to one that is in it, and
-/// that one's links back to the first.
-pub(crate) fn first_listed<S: Space>(space: &S, first: u32) -> u32 {
-    let links_of = |plus: u32| {
-        let page = space.page(plus.checked_sub(1)?)?;
-        let (next, previous) = links(page);
-        // ORDERING: Acquire, pairs with `begin_life` and `end_life`.
-        Some((page[LIFE].load(Ordering::Acquire) != 0, next, previous))
-    };
-    let mut at = first;
-    for _ in 0..4 {
-        match links_of(at) {
-            Some((true, ..)) => break,
-            Some((false, next, _)) if next != 0 => at = next,
-            _ => return first,
-        }
-    }
-    for _ in 0..4 {
-        match links_of(at) {
-            Some((true, _, previous)) if at != first && previous != 0 => at = previous,
-            _ => break,
-        }
-    }
-    at
 }
 
 /// Raises the expiry bound of a page to what its entries say.

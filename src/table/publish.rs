@@ -44,9 +44,7 @@ pub(crate) fn find<S: Space>(
     hash: u64,
     location: Location,
 ) -> Option<Place<'_>> {
-    place(space, bucket_of(hash, buckets), |slot| {
-        !slot.is_empty() && slot.location() == location
-    })
+    place(space, bucket_of(hash, buckets), |slot| !slot.is_empty() && slot.location() == location)
 }
 
 /// An empty slot in the chain of `bucket`.

@@ -20,6 +20,16 @@ pub(crate) fn split<S: Space>(space: &S, before: Geometry, overflows: u64) -> Op
     let fresh = before.buckets();
     let after = Geometry::new(before.generation(), fresh + 1);
     let old = fresh - (1 << fresh.ilog2());
+    // Whatever is to be read can be read: a slot that was passed over would be a key lost.
+    space.bucket(old)?;
+    for line in chain(space, old) {
+        for index in (0..SLOTS).filter(|index| line[*index].load(Ordering::Relaxed) != 0) {
+            entry(space, entry_of(line, index))?;
+        }
+        if let Some(link) = link_of(line) {
+            space.overflow(link)?;
+        }
+    }
     let mut overflows = overflows;
     for line in chain(space, fresh) {
         if let Some(link) = link_of(line) {

@@ -12,6 +12,9 @@ use crate::table::pages::{Snapshot, links, snapshot};
 /// A walk begins again at most so often: each time, a writer has taken a page away in front of it.
 const MAX_RETRIES: usize = if cfg!(loom) { 4 } else { 1 << 16 };
 
+/// No list is longer: entry numbers have 32 bits.
+const MAX_PAGES: u64 = 1 << 26;
+
 /// The last page that begins at or before `row`, or the first page; `None` if there are no pages.
 pub(crate) fn find_page<S: Space>(
     space: &S,
@@ -23,7 +26,7 @@ pub(crate) fn find_page<S: Space>(
         let mut found: Option<Snapshot> = None;
         let mut next = state_now.first_page;
         // One more than there are pages, for a first page that is dead.
-        for _ in 0..=state_now.pages + 1 {
+        for _ in 0..=state_now.pages.min(MAX_PAGES) + 1 {
             let Some(number) = next.checked_sub(1) else { return found };
             let Some(page) = snapshot(space, number) else {
                 if next != state_now.first_page {

@@ -1,0 +1,151 @@
+//! What transactions, walks and repairs must leave whole, one after the other.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling, transact, walk};
+use crate::store::Store;
+use crate::store::scan::Item;
+use crate::table::pages;
+
+#[test]
+fn repairing_twice_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    (0..20_000).for_each(|n| put(&store, n % 500, &telling(n % 500, 1, 3)));
+    for round in 0..3 {
+        assert_eq!(store.repair(PATIENCE).unwrap(), []);
+        assert_eq!(store.state().len, 500, "round {round}");
+        check(&store);
+    }
+}
+
+#[test]
+fn a_walk_loses_its_page_among_pages_of_one_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    transact(&store, || (0..320).for_each(|key| put(&store, key, &telling(key, 1, 0))));
+    let (mut scan, mut item) = (store.scan(), Item::default());
+    assert!((0..10).all(|_| scan.next(&store, &mut item).unwrap()));
+    // One transaction empties a page by many removals.
+    transact(&store, || (0..64).for_each(|key| assert!(remove(&store, key))));
+    assert_eq!(walk(&store, &mut scan, || false), (64..320).collect());
+    (1000..1400).for_each(|key| put(&store, key, b"v"));
+    check(&store);
+}
+
+/// All stores of a job but the last, which makes its state hold.
+#[test]
+fn a_writer_stopped_in_a_page_job_hides_no_keys_from_walks() {
+    for (is_merge, gone) in [(true, 2), (false, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, last) = (open(dir.path(), 1 << 30), 64 * gone);
+        (0..400).for_each(|key| put(&store, key, &telling(key, 1, 0)));
+        (0..64 - u32::from(!is_merge)).for_each(|n| assert!(remove(&store, gone * n)));
+        let (mut state, table) = (store.state(), &store.shared().table);
+        let first = state.first_page - 1;
+        if is_merge {
+            let right = pages::snapshot(table, first).unwrap().next - 1;
+            let (into, life) =
+                (pages::next_number(&state), pages::life(&state, store.shared().head.tail()));
+            pages::merge(table, &mut state, (first, right), into, life);
+        } else {
+            pages::remove(table, pages::live(table, first).next().unwrap().number);
+            pages::drop_page(table, &mut state, first);
+        }
+        let left: HashSet<u32> = (0..400).filter(|key| *key >= last || key % gone != 0).collect();
+        for back in [false, true] {
+            assert_eq!(
+                walk(&store, &mut store.scan(), || back),
+                left,
+                "merge {is_merge} back {back}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_walk_removes_what_its_transaction_has_put() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    transact(&store, || {
+        (0..10).for_each(|key| put(&store, key, b"v"));
+        let (mut scan, mut item) = (store.scan(), Item::default());
+        while scan.next(&store, &mut item).unwrap() {
+            assert!(remove(&store, u32::from_le_bytes(item.key[..].try_into().unwrap())));
+        }
+    });
+    assert_eq!(store.state().len, 0);
+}
+
+#[test]
+fn a_transaction_begun_while_unwinding_can_be_rolled_back() {
+    struct Late<'a>(&'a Store);
+    impl Drop for Late<'_> {
+        fn drop(&mut self) {
+            let open = self.0.begin(PATIENCE).unwrap();
+            put(self.0, 1, b"half");
+            drop(open);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let unwind = std::panic::AssertUnwindSafe(|| {
+        let _late = Late(&store);
+        std::panic::resume_unwind(Box::new("on purpose"));
+    });
+    assert!(std::panic::catch_unwind(unwind).is_err());
+    assert_eq!(get(&store, 1), None);
+}
+
+#[test]
+fn a_log_of_transactions_stays_within_its_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    for n in 0..10_000 {
+        transact(&store, || {
+            (0..4).for_each(|key| put(&store, 4 * (n % 20) + key, &[n as u8; 300]))
+        });
+    }
+    let state = store.state();
+    assert!(8 * state.log_units < 2 * state.live_bytes + 8 * 8192, "{state:?}");
+    check(&store);
+}
+
+/// Reads key 0 in another thread while `work` runs; how often it was missed.
+fn misses_during(store: &Store, work: impl FnOnce()) -> usize {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let reads =
+                std::iter::from_fn(|| (!is_done.load(Ordering::Relaxed)).then(|| get(store, 0)));
+            reads.filter(Option::is_none).count()
+        });
+        work();
+        is_done.store(true, Ordering::Relaxed);
+        reader.join().unwrap()
+    })
+}
+
+#[test]
+fn a_key_that_is_always_there_is_never_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    (0..1000).for_each(|key| put(&store, key, b"v"));
+    let store_again = || {
+        transact(&store, || {
+            assert!(remove(&store, 0));
+            put(&store, 0, b"w")
+        })
+    };
+    assert_eq!(
+        misses_during(&store, || (0..20_000).for_each(|_| store_again())),
+        0,
+        "stored again"
+    );
+    assert_eq!(
+        misses_during(&store, || (0..20).for_each(|_| drop(store.repair(PATIENCE)))),
+        0,
+        "repair"
+    );
+}

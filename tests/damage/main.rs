@@ -1,0 +1,16 @@
+//! Damaged stores: every bit flipped, files cut, exchanged, replaced and removed.
+//!
+//! A store holds known values. It is damaged while it is closed, then opened, read, walked over,
+//! checked and, in some trials, written to, compacted and repaired. Whatever the damage: never a
+//! panic, never a hang, and never a wrong value, but the right one, a miss, or an error that says
+//! that something is wrong.
+//!
+//! `DAMAGE_STRIDE=1 cargo test --release --test damage` flips every single bit; without it, every
+//! seventh, which is one or two in each byte. `DAMAGE_SHOW=1` prints each trial before it begins,
+//! so that one that ends in a signal can be found.
+
+mod bits;
+mod files;
+mod look;
+mod sample;
+mod trial;

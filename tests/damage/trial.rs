@@ -1,0 +1,80 @@
+//! Runs trials one after the other, each watched: what panics is collected, what hangs is killed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// No trial takes as long.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many failures are told; more would hardly help.
+const MOST_FAILURES: usize = 10;
+
+/// The trials of one test.
+pub(crate) struct Trials {
+    now: Arc<Mutex<Option<(Instant, String)>>>,
+    is_over: Arc<AtomicBool>,
+    watch: Option<JoinHandle<()>>,
+    failures: Vec<String>,
+    pub(crate) count: usize,
+    shows: bool,
+}
+
+impl Trials {
+    pub(crate) fn new() -> Trials {
+        let now: Arc<Mutex<Option<(Instant, String)>>> = Arc::default();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (watched, ends) = (Arc::clone(&now), Arc::clone(&is_over));
+        let watch = std::thread::spawn(move || {
+            while !ends.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(50));
+                if let Some((began, what)) = &*watched.lock().unwrap()
+                    && began.elapsed() > PATIENCE
+                {
+                    eprintln!("hangs: {what}");
+                    std::process::abort();
+                }
+            }
+        });
+        let shows = std::env::var_os("DAMAGE_SHOW").is_some();
+        Trials { now, is_over, watch: Some(watch), failures: Vec::new(), count: 0, shows }
+    }
+
+    /// Runs one trial; it fails with a text or by a panic.
+    pub(crate) fn run(&mut self, what: &str, trial: impl FnOnce() -> Result<(), String>) {
+        if self.shows {
+            eprintln!("{what}");
+        }
+        self.count += 1;
+        *self.now.lock().unwrap() = Some((Instant::now(), what.to_owned()));
+        let result = catch_unwind(AssertUnwindSafe(trial));
+        *self.now.lock().unwrap() = None;
+        let why = match result {
+            Ok(Ok(())) => return,
+            Ok(Err(why)) => why,
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).into()));
+                format!("panicked: {}", text.unwrap_or_default())
+            }
+        };
+        self.failures.push(format!("{what}: {why}"));
+        assert!(self.failures.len() < MOST_FAILURES, "{}", self.failures.join("\n"));
+    }
+
+    /// Fails if a trial has.
+    pub(crate) fn end(self) {
+        assert!(self.count > 0, "nothing was tried");
+        assert!(self.failures.is_empty(), "{}", self.failures.join("\n"));
+    }
+}
+
+impl Drop for Trials {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(watch) = self.watch.take() {
+            let _ = watch.join();
+        }
+    }
+}

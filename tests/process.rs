@@ -1,0 +1,64 @@
+//! Many processes on one cache, killed and stopped anywhere.
+//!
+//! This program starts itself again as a worker: what [`WORK`] names is what it does then. A worker
+//! says on its standard output what has been acknowledged to it, a line each; the parent believes
+//! no more and no less. Nothing here measures time: the only limits are those after which a process
+//! counts as blocked for ever.
+//!
+//! `PROCESS_SECONDS=60 cargo test --release --test process killed` kills for longer.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "process/killed.rs"]
+mod killed;
+#[path = "process/ledger.rs"]
+mod ledger;
+#[path = "process/single.rs"]
+mod single;
+#[path = "process/worker.rs"]
+mod worker;
+#[path = "process/writer.rs"]
+mod writer;
+
+use std::path::Path;
+
+use firncache::{Cache, Options};
+
+/// The variable that makes this program a worker, and says which.
+const WORK: &str = "FIRNCACHE_PROCESS_WORK";
+/// The variable with the directory of the cache.
+const DIRECTORY: &str = "FIRNCACHE_PROCESS_DIRECTORY";
+/// The variable with a number for the worker.
+const NUMBER: &str = "FIRNCACHE_PROCESS_NUMBER";
+
+/// Small segments and small value files, so that much goes on.
+fn options() -> Options {
+    Cache::options().size_limit(1 << 18).value_file_threshold(2000).cull_limit(0)
+}
+
+fn open(directory: &Path) -> Cache {
+    options().open(directory).unwrap()
+}
+
+#[track_caller]
+fn assert_clean(cache: &Cache) {
+    let report = cache.check().unwrap();
+    assert!(report.is_clean(), "{report}");
+}
+
+/// What a worker does. Does nothing in the parent.
+#[test]
+fn worker() {
+    let Ok(work) = std::env::var(WORK) else { return };
+    let directory = std::env::var(DIRECTORY).unwrap();
+    let number: u64 = std::env::var(NUMBER).unwrap().parse().unwrap();
+    let directory = Path::new(&directory);
+    match work.as_str() {
+        "write" => writer::write(directory, number),
+        "read" => writer::read(directory, number),
+        "hold" => single::hold(directory),
+        "count" => single::count(directory),
+        "open" => single::open_and_set(directory, number),
+        other => panic!("no work is called {other}"),
+    }
+}
