@@ -247,7 +247,7 @@ impl FileRef {
 
     /// The file's name, relative to the store's directory.
     pub(crate) fn name(self) -> String {
-        format!("values/{:02x}/{:014x}", self.number >> 56, self.number & (1 << 56) - 1)
+        format!("values/{:02x}/{:014x}", self.number >> 56, self.number & ((1 << 56) - 1))
     }
 }
 

@@ -169,6 +169,7 @@ impl Segments {
 
     /// Forgets the map of a segment that was begun in vain.
     pub(crate) fn forget(&self, segment: Segment) {
+        // ORDERING: Acquire and Release, as in `map` and `show`.
         if let Some(place) = self.place(segment)
             && place.load(Ordering::Acquire) >> 32 == u64::from(segment.number()) + 1
         {
@@ -232,6 +233,7 @@ impl Segments {
 
 impl Mapped {
     fn take_gone(&mut self, usable: impl Fn(&Shown) -> bool) -> Option<usize> {
+        // In any order: one such map is as good as another.
         let inode = *self.by_inode.iter().find(|(_, shown)| usable(shown))?.0;
         self.by_inode.remove(&inode).map(|shown| shown.map)
     }

@@ -278,6 +278,7 @@ impl Writer<'_> {
         let segment = state.first;
         if let Some(words) = self.shared.segment(segment)? {
             if let Some(word) = words.get(DRAINED_WORD) {
+                // ORDERING: Release, pairs with the Acquire load in `is_reusable`.
                 word.store(at.bits(), Ordering::Release);
             }
             state.spare_units += words.len() as u64;

@@ -65,7 +65,7 @@ impl Operation {
 
     fn simple(random: &mut Random, step: u64) -> Operation {
         // Phases that fill and phases that empty, so that pages come and go.
-        let puts = if step / 300 % 2 == 0 { 80 } else { 25 };
+        let puts = if (step / 300).is_multiple_of(2) { 80 } else { 25 };
         let key = random.below(400).to_le_bytes()[..3].to_vec();
         if random.below(100) >= puts {
             return Operation::Remove(key);

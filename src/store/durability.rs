@@ -135,6 +135,7 @@ impl Shared {
 
     pub(crate) fn synced(&self) -> Location {
         let state = self.head.state().1;
+        // ORDERING: Acquire, pairs with `note_synced`: the syncs before it are over.
         let own = Location::from_bits(self.process().synced.load(Ordering::Acquire));
         let first = Location::new(state.first, HEADER_UNITS);
         [state.synced, own].into_iter().fold(first, |latest, other| {
@@ -143,6 +144,7 @@ impl Shared {
     }
 
     fn note_synced(&self, location: Location) {
+        // ORDERING: Release, pairs with the Acquire load in `synced`.
         self.process().synced.store(location.bits(), Ordering::Release);
     }
 

@@ -93,6 +93,7 @@ impl Head {
     }
 
     pub(crate) fn whereabouts(&self) -> Whereabouts {
+        // ORDERING: Acquire, pairs with `set_whereabouts`: a rebuilt store is seen as a whole.
         let load = |index| self.word(index).load(Ordering::Acquire);
         Whereabouts { boot: [load(BOOT), load(BOOT + 1)], device: load(DEVICE), inode: load(INODE) }
     }
@@ -100,6 +101,7 @@ impl Head {
     pub(crate) fn set_whereabouts(&self, here: &Whereabouts) {
         let words = [here.boot[0], here.boot[1], here.device, here.inode];
         for (index, word) in [BOOT, BOOT + 1, DEVICE, INODE].into_iter().zip(words) {
+            // ORDERING: Release, pairs with `whereabouts`.
             self.word(index).store(word, Ordering::Release);
         }
     }

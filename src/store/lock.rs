@@ -51,7 +51,7 @@ pub(crate) struct Owner(u32);
 impl Owner {
     pub(crate) fn new(slot: u16, incarnation: u64) -> Owner {
         let low = (incarnation as u32) << INCARNATION_SHIFT;
-        Owner(u32::from(slot) + 1 & SLOT_MASK | low)
+        Owner((u32::from(slot) + 1) & SLOT_MASK | low)
     }
 
     fn slot_bits(self) -> u32 {

@@ -26,6 +26,7 @@ use crate::sys::file::Dir;
 use crate::sys::fork::ForkLocal;
 use crate::sys::map::Map;
 use crate::sys::raw::random_u64;
+use crate::sys::sync::Ordering;
 use crate::sys::trust::{self, Place};
 use crate::table::extents::{FIRST_BUCKETS, TableFiles, file_generation};
 
@@ -253,8 +254,8 @@ fn image(dir: &Dir, options: &OpenOptions) -> Result<Vec<u8>> {
 
 fn shared(dir: Dir, map: Map, read_only: bool, writable: bool) -> Result<Shared> {
     let path = dir.join(HEAD);
-    let words =
-        std::array::from_fn(|index| map.words()[index].load(crate::sys::sync::Ordering::Acquire));
+    // Written before the file got its name, and never again.
+    let words = std::array::from_fn(|index| map.words()[index].load(Ordering::Relaxed));
     let identity = Identity::decode(&words).map_err(|problem| match problem {
         Unreadable::Version(version) => Error::new(
             ErrorKind::Version,

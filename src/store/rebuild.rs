@@ -290,7 +290,8 @@ impl Writer<'_> {
                 self.tail = end;
             }
             None => {
-                // Nothing is kept: the log begins again, beyond all segments that there were.
+                // Nothing is kept: the log begins again, beyond all segments that there were. Looked
+                // at in any order: the last one is wanted.
                 let last = segments.units.keys().map(|number| Segment::new(u64::from(*number)));
                 let last =
                     last.reduce(|last, other| if other.is_after(last) { other } else { last });
@@ -390,6 +391,7 @@ impl Writer<'_> {
     }
 
     fn delete_leftovers(&mut self, segments: &Segments, generation: u64) -> Result<()> {
+        // In any order: each is looked at for itself.
         for number in segments.units.keys() {
             let segment = Segment::new(u64::from(*number));
             if !segment.is_within(self.state.oldest, self.tail.segment()) {

@@ -261,6 +261,7 @@ impl Writer<'_> {
             return Ok(true);
         }
         let Some(words) = self.shared.segment(segment)? else { return Ok(true) };
+        // ORDERING: Acquire, pairs with the Release store in `apply_retire`.
         let mark = words.get(DRAINED_WORD).map_or(0, |word| word.load(Ordering::Acquire));
         Ok(self.state.synced.is_at_or_after(Location::from_bits(mark)))
     }

@@ -186,8 +186,9 @@ fn walker(store: &Store, board: &Board, me: u32) {
     let mut seed = u64::from(me);
     while board.is_on() {
         let kind = random(&mut seed) % 3;
-        let seen =
-            walk(store, &mut store.scan(), || kind == 1 || kind == 2 && random(&mut seed) % 2 == 0);
+        let seen = walk(store, &mut store.scan(), || {
+            kind == 1 || kind == 2 && random(&mut seed).is_multiple_of(2)
+        });
         let missed: Vec<u32> = (0..STABLE).filter(|key| !seen.contains(key)).collect();
         assert!(missed.is_empty(), "kind {kind} missed {missed:?} ({} seen)", seen.len());
     }

@@ -7,7 +7,7 @@
 //! `applied`, and the record before it if not. Settling takes the marks away.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use parking_lot::ReentrantMutexGuard;
@@ -330,7 +330,7 @@ impl Writer<'_> {
     fn prepare_commit(&mut self, put: &[Change]) -> Result<Vec<u32>> {
         let added = || put.iter().filter(|change| change.previous.is_none());
         let buckets = self.state.geometry.buckets();
-        let mut chains: HashMap<u64, (u64, usize)> = HashMap::new();
+        let mut chains: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
         for change in added() {
             chains.entry(bucket_of(change.hash, buckets)).or_insert((change.hash, 0)).1 += 1;
         }

@@ -96,6 +96,7 @@ pub(crate) fn remove<S: Space>(space: &S, number: u32) {
     set_slot(space, number, Slot::EMPTY);
     if let Some(page) = space.page(number / PAGE_ENTRIES as u32) {
         let bitmap = page[BITMAP].load(Ordering::Relaxed) & !bit(number);
+        // ORDERING: Release, as in `store`.
         page[BITMAP].store(bitmap, Ordering::Release);
     }
 }
@@ -149,6 +150,7 @@ pub(crate) fn set_first_row<S: Space>(space: &S, entry: u32, row: u64) {
     if u64::from(entry) % PAGE_ENTRIES == 0
         && let Some(page) = space.page(entry / PAGE_ENTRIES as u32)
     {
+        // ORDERING: Release, pairs with the Acquire load in `snapshot`.
         page[FIRST_ROW].store(row, Ordering::Release);
     }
 }
@@ -230,14 +232,13 @@ pub(crate) fn merge<S: Space>(
     };
     take_free(state, target, into);
     reset(target, life, left[FIRST_ROW].load(Ordering::Relaxed));
-    let mut number = into * PAGE_ENTRIES as u32;
-    for view in [pages.0, pages.1].into_iter().flat_map(|page| live(space, page)) {
+    let entries = [pages.0, pages.1].into_iter().flat_map(|page| live(space, page));
+    for (number, view) in (into * PAGE_ENTRIES as u32..).zip(entries) {
         store(space, number, view.slot, view.hash, Some(view.access), view.deadline);
         let buckets = state.geometry.buckets();
         if let Some(place) = find(space, buckets, view.hash, view.slot.location()) {
             place.set_entry(number);
         }
-        number += 1;
     }
     let (previous, next) = (links(left).1, links(right).0);
     link(target, next, previous);
@@ -307,6 +308,7 @@ pub(crate) fn snapshot<S: Space>(space: &S, number: u32) -> Option<Snapshot> {
 pub(crate) fn tighten<S: Space>(space: &S, number: u32) {
     let bound = live(space, number).map(|view| view.deadline.expires_ms()).min();
     if let Some(page) = space.page(number) {
+        // ORDERING: Release, pairs with the Acquire load in `snapshot`.
         page[MIN_EXPIRY].store(bound.unwrap_or(u64::MAX), Ordering::Release);
     }
 }

@@ -53,5 +53,5 @@ fn what_a_policy_leaves_is_right_and_within_the_limit() {
     fn property(policy: policies::Policy, writes: Vec<policies::Write>) {
         policies::run(policy, &writes);
     }
-    check(60, WRITES, property as fn(_, _));
+    check(20, WRITES, property as fn(_, _));
 }

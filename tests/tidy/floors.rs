@@ -4,7 +4,7 @@ use crate::source::{Source, first_word};
 use crate::{Finding, Rule};
 
 /// The floor of each module of the crate. A new module gets its line here.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 13] = [
     ("error", 0),
     ("clock", 0),
     ("format", 1),
@@ -12,6 +12,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("log", 2),
     ("table", 2),
     ("store", 3),
+    ("models", 4),
     ("cache", 4),
     ("fanout", 5),
     ("deque", 5),
