@@ -218,7 +218,12 @@ impl Sweep {
                     self.left.push(view);
                     return Ok(removed);
                 }
-                removed += u64::from(remove(writer, &view, EXPIRED)?);
+                // The key may have been stored again, or touched, since the page was read.
+                let is_expired =
+                    writer.current(&view).is_some_and(|now| now.deadline.expires_ms() < now_ms);
+                if is_expired {
+                    removed += u64::from(remove(writer, &view, EXPIRED)?);
+                }
             }
             if let Some(page) = self.page.take() {
                 writer.tighten(page);

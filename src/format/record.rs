@@ -245,6 +245,11 @@ impl FileRef {
         })
     }
 
+    /// Bytes by which the file is accounted: whole blocks of 4 KiB.
+    pub(crate) fn disk_bytes(self) -> u64 {
+        self.len.checked_next_multiple_of(4096).unwrap_or(self.len)
+    }
+
     /// The file's name, relative to the store's directory.
     pub(crate) fn name(self) -> String {
         format!("values/{:02x}/{:014x}", self.number >> 56, self.number & ((1 << 56) - 1))

@@ -149,7 +149,7 @@ impl Writer<'_> {
         state.min_expiry_ms = state.min_expiry_ms.min(header.expires_ms);
         state.live_bytes += 8 * header.units();
         let file = self.file_of(*at, header)?;
-        state.file_bytes += file.map_or(0, |file| file.len);
+        state.file_bytes += file.map_or(0, FileRef::disk_bytes);
         if header.previous.is_none() {
             pages::set_first_row(table, header.entry, header.row);
             state.len += 1;
@@ -203,7 +203,7 @@ impl Writer<'_> {
         let Some(old) = old else { return Ok(()) };
         state.live_bytes = state.live_bytes.saturating_sub(8 * old.units());
         if let Some(file) = self.file_of(header.previous, &old)? {
-            state.file_bytes = state.file_bytes.saturating_sub(file.len);
+            state.file_bytes = state.file_bytes.saturating_sub(file.disk_bytes());
             if kept != Some(file) && header.flags & TRANSACTION == 0 {
                 self.shared.bury(header.previous, &old, file);
             }

@@ -143,7 +143,7 @@ impl Writer<'_> {
             problem("it expires before the earliest expiry that is known");
         }
         if let Some(file) = self.file_of(at, &header)? {
-            sums.file_bytes += file.len;
+            sums.file_bytes += file.disk_bytes();
             if self.shared.open_value_file(file)?.is_none() {
                 problem(&format!("its value file {} is missing or not whole", file.name()));
             }

@@ -358,7 +358,7 @@ impl Writer<'_> {
             state.last_fill += 1;
             state.len += 1;
             state.live_bytes += 8 * header.units();
-            state.file_bytes += self.file_of(at, &header)?.map_or(0, |file| file.len);
+            state.file_bytes += self.file_of(at, &header)?.map_or(0, FileRef::disk_bytes);
             state.min_expiry_ms = state.min_expiry_ms.min(header.expires_ms);
             state.next_row = row + 1;
         }

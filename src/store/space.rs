@@ -42,7 +42,11 @@ pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> 
     let segment = 8 * segment_units(state.live_bytes, settings);
     let table =
         shared.table.allocated_bytes(state.geometry.buckets(), state.overflows, state.pages.max(1));
-    let log = state.live_bytes.saturating_add(state.live_bytes / 2).saturating_add(3 * segment);
+    let log = match 8 * state.log_units <= segment {
+        // Still in its first segment, which is all there is.
+        true => segment,
+        false => state.live_bytes.saturating_add(state.live_bytes / 2).saturating_add(3 * segment),
+    };
     log.saturating_add(table).saturating_add(state.file_bytes)
 }
 

@@ -120,8 +120,8 @@ impl Overlay {
     fn account(&mut self, header: &Header, value: &[u8], sign: i64) {
         self.live_bytes += sign * (8 * header.units() as i64);
         if header.is_file() {
-            let len = FileRef::decode(value).map_or(0, |file| file.len);
-            self.file_bytes += sign * len as i64;
+            let bytes = FileRef::decode(value).map_or(0, FileRef::disk_bytes);
+            self.file_bytes += sign * bytes as i64;
         }
     }
 }

@@ -173,11 +173,12 @@ impl Shared {
     /// Deletes the file of the value at `previous`, which has been replaced or removed. If that
     /// value is on disk, its file stays until what came after it is on disk, too.
     pub(crate) fn bury(&self, previous: Location, old: &Header, file: FileRef) {
+        let synced = self.synced();
+        let is_synced = |at: Location| !at.is_none() && at != synced && synced.is_at_or_after(at);
         // A record that was moved may be on disk at its former place.
-        let was_moved = old.flags & KEEP_ACCESS != 0;
-        let is_synced = previous != self.synced() && self.synced().is_at_or_after(previous);
-        let is_durable =
-            self.head.settings().power_loss == PowerLoss::Recover && (was_moved || is_synced);
+        let was_synced = old.flags & KEEP_ACCESS != 0 && is_synced(old.previous);
+        let is_durable = self.head.settings().power_loss == PowerLoss::Recover
+            && (is_synced(previous) || was_synced);
         if is_durable {
             self.process().buried.lock().push(file);
             self.process().ask_for_sync(false);

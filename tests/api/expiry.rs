@@ -180,3 +180,14 @@ fn expire_waits_for_the_lock_and_no_longer() {
     });
     assert_eq!(cache.expire().unwrap(), 1);
 }
+
+#[test]
+fn a_key_stored_again_while_expired_ones_are_swept_stays() {
+    let cache = cache_with(|options| options.cull_limit(1));
+    cache.set_many([("a", 1), ("b", 1)], after(1)).unwrap();
+    cache.time.turn(seconds(1000));
+    cache.set("x", &1).unwrap();
+    cache.set("b", &2).unwrap();
+    cache.set("y", &1).unwrap();
+    assert_eq!(cache.get("b").unwrap(), Some(2));
+}

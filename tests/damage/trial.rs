@@ -1,5 +1,6 @@
 //! Runs trials one after the other, each watched: what panics is collected, what hangs is killed.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,7 +33,8 @@ impl Trials {
                 if let Some((began, what)) = &*watched.lock().unwrap()
                     && began.elapsed() > PATIENCE
                 {
-                    eprintln!("hangs: {what}");
+                    // Not by eprintln!, which tests capture.
+                    let _ = writeln!(std::io::stderr(), "hangs: {what}");
                     std::process::abort();
                 }
             }
@@ -44,7 +46,7 @@ impl Trials {
     /// Runs one trial; it fails with a text or by a panic.
     pub(crate) fn run(&mut self, what: &str, trial: impl FnOnce() -> Result<(), String>) {
         if self.shows {
-            eprintln!("{what}");
+            let _ = writeln!(std::io::stderr(), "{what}");
         }
         self.count += 1;
         *self.now.lock().unwrap() = Some((Instant::now(), what.to_owned()));

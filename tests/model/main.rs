@@ -45,7 +45,7 @@ fn a_cache_agrees_with_a_plain_list() {
     fn property(shape: run::Shape, operations: Vec<Operation>) {
         run::run(shape, &operations);
     }
-    check(250, OPERATIONS, property as fn(_, _));
+    check(120, OPERATIONS, property as fn(_, _));
 }
 
 #[test]
