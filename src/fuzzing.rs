@@ -2,6 +2,7 @@
 
 use crate::cache::codec::AnyCodec;
 use crate::cache::value;
+use crate::format::checksum::Checksum;
 use crate::format::head::Identity;
 use crate::format::key::Key;
 use crate::format::key_buf::KeyBuf;
@@ -64,7 +65,11 @@ fn record(words: &[u64], bytes: &[u8]) {
     let mut segment: Vec<AtomicU64> = (0..8).map(|_| AtomicU64::new(0)).collect();
     segment.extend(words.iter().map(|word| AtomicU64::new(*word)));
     look(&segment, at);
-    let Some(header) = words.first_chunk().and_then(Header::decode_unchecked) else { return };
+    let Some(mut head) = words.first_chunk::<6>().copied() else { return };
+    let mut sum = Checksum::at(STORE, at);
+    head[1..].iter().for_each(|word| sum.update(&word.to_le_bytes()));
+    head[0] = u64::from(sum.value());
+    let Some(header) = Header::decode(&head, STORE, at) else { return };
     let Some(body) = bytes.get(48..).and_then(|body| body.get(..header.body_len())) else { return };
     for (place, word) in header.encode(STORE, at, &[body]).into_iter().enumerate() {
         segment[8 + place] = AtomicU64::new(word);

@@ -56,6 +56,8 @@ mod cache;
 mod clock;
 mod error;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod log;
 #[cfg(all(test, loom))]
 mod models;

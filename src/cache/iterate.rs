@@ -150,10 +150,13 @@ impl Walk {
             let Some(reference) = FileRef::decode(value) else { break };
             if let Some(file) = self.cache.0.store.open_value_file(reference)? {
                 let mut open = crate::cache::read::ValueFile { file, reference };
-                open.read_to(value).map_err(|source| {
+                let is_sound = open.read_to(value).map_err(|source| {
                     let path = self.cache.directory().join(reference.name());
                     Error::io("read the value file", &path, source)
                 })?;
+                if !is_sound {
+                    break;
+                }
                 return Ok(Some(header));
             }
             let Some(now) = self.cache.record(key, Some(tag), value)? else { break };

@@ -178,10 +178,14 @@ impl Cache {
     ) -> Result<Option<Record>> {
         let Some((record, file)) = self.look_up(key, tag, value)? else { return Ok(None) };
         if let Some(mut file) = file {
-            file.read_to(value).map_err(|source| {
+            let is_sound = file.read_to(value).map_err(|source| {
                 let path = self.directory().join(file.reference.name());
                 Error::io("read the value file", &path, source)
             })?;
+            if !is_sound {
+                self.0.store.shared().head.count_damaged();
+                return Ok(None);
+            }
         }
         Ok(Some(record))
     }
@@ -251,16 +255,13 @@ impl Cache {
 }
 
 impl ValueFile {
-    /// Reads the whole file.
-    pub(crate) fn read_to(&mut self, value: &mut Vec<u8>) -> std::io::Result<()> {
+    /// Reads the whole file; false if it is damaged.
+    pub(crate) fn read_to(&mut self, value: &mut Vec<u8>) -> std::io::Result<bool> {
         value.clear();
         self.file.seek(SeekFrom::Start(0))?;
         self.file.by_ref().take(self.reference.len).read_to_end(value)?;
-        if value.len() as u64 == self.reference.len {
-            Ok(())
-        } else {
-            Err(std::io::ErrorKind::UnexpectedEof.into())
-        }
+        let is_whole = value.len() as u64 == self.reference.len;
+        Ok(is_whole && crc32fast::hash(value) == self.reference.sum)
     }
 }
 

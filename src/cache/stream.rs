@@ -16,14 +16,21 @@ use crate::store::writer::PutValue;
 
 /// Reads the bytes of a stored value, from its file or from memory; made by [`Cache::reader`].
 ///
-/// What it reads stays the same, also when the key is stored again or removed meanwhile.
+/// What it reads stays the same, also when the key is stored again or removed meanwhile. A value that
+/// is read from start to end is checked: damage is an error of kind `InvalidData` at its end.
 pub struct ValueReader {
     source: Source,
     len: u64,
 }
 
 enum Source {
-    File { file: File, path: PathBuf },
+    File {
+        file: File,
+        path: PathBuf,
+        /// Of what was read, as long as it was read from start to end.
+        sum: Option<crc32fast::Hasher>,
+        expected: u32,
+    },
     Memory(Cursor<Vec<u8>>),
 }
 
@@ -107,6 +114,8 @@ impl Cache {
                 len: open.reference.len,
                 source: Source::File {
                     file: open.file,
+                    sum: Some(crc32fast::Hasher::new()),
+                    expected: open.reference.sum,
                     path: self.directory().join(open.reference.name()),
                 },
             },
@@ -141,23 +150,52 @@ impl ValueReader {
 impl Read for ValueReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.source {
-            Source::File { file, .. } => file.read(buffer),
+            Source::File { file, sum, expected, .. } => {
+                let len = file.read(buffer)?;
+                if len > 0 || buffer.is_empty() {
+                    if let Some(sum) = sum {
+                        sum.update(&buffer[..len]);
+                    }
+                } else if sum.take().is_some_and(|sum| sum.finalize() != *expected) {
+                    return Err(damaged());
+                }
+                Ok(len)
+            }
             Source::Memory(bytes) => bytes.read(buffer),
         }
     }
 
     fn read_to_end(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match &mut self.source {
-            Source::File { file, .. } => file.read_to_end(buffer),
+            Source::File { file, sum, expected, .. } => {
+                let start = buffer.len();
+                let len = file.read_to_end(buffer)?;
+                if let Some(mut sum) = sum.take() {
+                    sum.update(&buffer[start..]);
+                    if sum.finalize() != *expected {
+                        buffer.truncate(start);
+                        return Err(damaged());
+                    }
+                }
+                Ok(len)
+            }
             Source::Memory(bytes) => bytes.read_to_end(buffer),
         }
     }
 }
 
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the file of the value is damaged; store it again")
+}
+
 impl Seek for ValueReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match &mut self.source {
-            Source::File { file, .. } => file.seek(to),
+            Source::File { file, sum, .. } => {
+                // Only what is read from start to end can be checked.
+                *sum = None;
+                file.seek(to)
+            }
             Source::Memory(bytes) => bytes.seek(to),
         }
     }

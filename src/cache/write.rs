@@ -14,13 +14,13 @@ use crate::cache::read::with_scratch;
 use crate::cache::value::encode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_buf::{KeyBuf, ToKey};
-use crate::format::record::FileRef;
+use crate::format::record::{FILE_REF_BYTES, FileRef};
 use crate::format::settings::{Eviction, Settings};
 use crate::store::space::inline_limit;
 use crate::store::writer::{Put, PutValue};
 
 /// Values up to this size never get a file: the record's reference to it would be as large.
-const ALWAYS_INLINE_BYTES: u64 = size_of::<FileRef>() as u64;
+const ALWAYS_INLINE_BYTES: u64 = FILE_REF_BYTES as u64;
 
 impl Cache {
     /// Stores a value, replacing what the key held. It never expires and has no tag.

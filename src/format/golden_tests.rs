@@ -25,9 +25,10 @@ fn locations_and_names() {
     assert_eq!(Location::new(Segment::new(1), 24).bits(), 0x20_0018);
     assert_eq!(Location::new(Segment::new(0x7ff_ffff), 0x1f_ffff).bits(), 0xffff_ffff_ffff);
     assert_eq!(Segment::new(0x1a).file_name(), "log.000001a");
-    let file = FileRef { number: 0xab00_0000_0000_0001, len: 0x0102 };
+    let file = FileRef { number: 0xab00_0000_0000_0001, len: 0x0102, sum: 0x0304_0506 };
     assert_eq!(file.name(), "values/ab/00000000000001");
-    assert_eq!(file.encode(), [1, 0, 0, 0, 0, 0, 0, 0xab, 2, 1, 0, 0, 0, 0, 0, 0]);
+    let words = [0xab00_0000_0000_0001, 0x0102, 0x0304_0506u64];
+    assert_eq!(file.encode()[..], words.map(u64::to_le_bytes).concat()[..]);
     assert_eq!(FileRef::decode(&file.encode()), Some(file));
 }
 
@@ -176,7 +177,11 @@ fn first_words_of_all_kinds() {
         assert_eq!(Header::decode(&words, STORE, place()).map(|it| it.kind), Some(kind));
     }
     for unknown in [0, 15, 255] {
-        assert_eq!(Header::decode_unchecked(&[0, unknown, 0, 0, 0, 0]), None);
+        let mut words = [0, unknown, 0, 0, 0, 0];
+        let mut sum = Checksum::at(STORE, place());
+        words[1..].iter().for_each(|word: &u64| sum.update(&word.to_le_bytes()));
+        words[0] = u64::from(sum.value());
+        assert_eq!(Header::decode(&words, STORE, place()), None);
     }
 }
 

@@ -20,3 +20,6 @@ pub(crate) mod settings;
 pub(crate) mod slot;
 pub(crate) mod state;
 mod to_key;
+
+#[cfg(test)]
+mod golden_tests;

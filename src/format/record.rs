@@ -13,8 +13,8 @@
 //! once `tail` has passed it. It says all that applying it stores (beside what the state block
 //! says), so that applying it again after a kill stores the same.
 //!
-//! A `Put` whose value lies in a file of its own has the `FILE` flag and 16 bytes as its value: the
-//! number of the file and its length. All other kinds but `Put` carry their arguments as words in
+//! A `Put` whose value lies in a file of its own has the `FILE` flag and 24 bytes as its value: the
+//! number of the file, its length, and the CRC-32 of its content. All other kinds but `Put` carry their arguments as words in
 //! place of a value.
 
 use crate::format::checksum::Checksum;
@@ -177,11 +177,6 @@ impl Header {
         if sum.value() != words[0] as u32 {
             return None;
         }
-        Header::decode_unchecked(words)
-    }
-
-    /// The header in `words` where the sum of the whole record is checked instead.
-    pub(crate) fn decode_unchecked(words: &[u64; HEADER_WORDS]) -> Option<Self> {
         let flags = (words[1] >> 8) as u8;
         if flags & !ALL_FLAGS != 0 {
             return None;
@@ -222,26 +217,34 @@ fn tail_bytes(words: &[u64; HEADER_WORDS]) -> [u8; HEADER_BYTES - 8] {
     bytes
 }
 
-/// What the 16 bytes of a `Put` with a value file say.
+/// What the 24 bytes of a `Put` with a value file say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FileRef {
     pub(crate) number: u64,
     pub(crate) len: u64,
+    /// CRC-32 of the content.
+    pub(crate) sum: u32,
 }
 
+/// Bytes of a reference to a value file.
+pub(crate) const FILE_REF_BYTES: usize = 24;
+
 impl FileRef {
-    pub(crate) fn encode(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
+    pub(crate) fn encode(self) -> [u8; FILE_REF_BYTES] {
+        let mut bytes = [0; FILE_REF_BYTES];
         bytes[..8].copy_from_slice(&self.number.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.len.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.len.to_le_bytes());
+        bytes[16..].copy_from_slice(&u64::from(self.sum).to_le_bytes());
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<FileRef> {
-        let (number, len) = bytes.split_at_checked(8)?;
+        let (number, rest) = bytes.split_at_checked(8)?;
+        let (len, sum) = rest.split_at_checked(8)?;
         Some(FileRef {
             number: u64::from_le_bytes(number.try_into().ok()?),
             len: u64::from_le_bytes(len.try_into().ok()?),
+            sum: u64::from_le_bytes(sum.try_into().ok()?).try_into().ok()?,
         })
     }
 
@@ -291,7 +294,7 @@ mod tests {
         fn any_words_are_safe(words: (u64, u64, u64), more: (u64, u64, u64)) -> bool {
             let words = [words.0, words.1, words.2, more.0, more.1, more.2];
             let _ = Header::decode(&words, 1, Location::from_bits(9));
-            Header::decode_unchecked(&words).is_none_or(|header| header.units() >= 6)
+            true
         }
     }
 
@@ -308,7 +311,7 @@ mod tests {
 
     #[test]
     fn file_names_say_the_number() {
-        let file = FileRef { number: 0xab00_0000_0000_0001, len: 5 };
+        let file = FileRef { number: 0xab00_0000_0000_0001, len: 5, sum: 6 };
         assert_eq!(file.name(), "values/ab/00000000000001");
         assert_eq!(FileRef::decode(&file.encode()), Some(file));
         assert_eq!(FileRef::decode(b"short"), None);

@@ -26,6 +26,8 @@ use crate::format::location::{LOCATION_MASK, Location};
 
 /// Slots in a bucket.
 pub(crate) const SLOTS: usize = 5;
+/// Buckets that a table begins with.
+pub(crate) const FIRST_BUCKETS: u64 = 64;
 /// Words in a bucket: one cache line.
 pub(crate) const BUCKET_WORDS: usize = 8;
 

@@ -9,6 +9,7 @@
 
 use crate::format::entry::PAGE_ENTRIES;
 use crate::format::location::{LOCATION_MASK, Location, MAX_SEGMENT_UNITS, Segment};
+use crate::format::slot::FIRST_BUCKETS;
 
 /// Words of a state block.
 pub(crate) const STATE_WORDS: usize = 24;
@@ -194,7 +195,8 @@ impl State {
             && page_ids.iter().all(|page| u64::from(*page) <= self.pages)
             && u64::from(self.last_fill) <= PAGE_ENTRIES
             && self.overflows < 1 << 32
-            && (1..1 << 33).contains(&self.geometry.buckets())
+            && (1..=(self.pages * PAGE_ENTRIES).max(FIRST_BUCKETS))
+                .contains(&self.geometry.buckets())
             && self.len <= self.pages * PAGE_ENTRIES
             && self.live_bytes <= 8 * self.log_units
             && self.file_bytes < 1 << 60

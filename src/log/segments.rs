@@ -226,7 +226,7 @@ impl Segments {
         let Some(map) = self.map(segment) else { return to };
         let end = (to.max(from) + POPULATE_BYTES).min(map.len());
         // A page that cannot be prepared is faulted in when it is written.
-        let _ = map.populate(from, end - from);
+        let _ = map.populate(from, end.saturating_sub(from));
         end
     }
 }

@@ -10,12 +10,11 @@ use crate::format::entry::{Access, Deadline, HASH, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{LOCATION_MASK, Location, Segment};
 use crate::format::record::{CULLED, EXPIRED, FileRef, Header, KEEP_ACCESS, Kind, TRANSACTION};
 use crate::format::segment::{DRAINED_WORD, HEADER_UNITS};
-use crate::format::slot::{Slot, bucket_of};
+use crate::format::slot::{FIRST_BUCKETS, Slot, bucket_of};
 use crate::format::state::{Geometry, State};
 use crate::log::reader;
 use crate::store::Writer;
 use crate::sys::sync::Ordering;
-use crate::table::extents::FIRST_BUCKETS;
 use crate::table::{pages, publish, split};
 
 /// Splits that one record of growing can ask for at most.
@@ -166,8 +165,12 @@ impl Writer<'_> {
     fn apply_delete(&self, state: &mut State, record: &Record<'_>) -> Result<()> {
         let Record { at, header, .. } = record;
         let table = &self.shared.table;
-        let hash = pages::entry(table, header.entry)
-            .map_or(0, |words| words[HASH].load(Ordering::Relaxed));
+        // The writer knows the hash of the key that it removes; at redo the entry tells it.
+        let hash = match record.hash {
+            0 => pages::entry(table, header.entry)
+                .map_or(0, |words| words[HASH].load(Ordering::Relaxed)),
+            hash => hash,
+        };
         let place = publish::find(table, state.geometry.buckets(), hash, header.previous);
         if header.flags & TRANSACTION != 0 {
             let slot = Slot::new(hash, *at).pending();

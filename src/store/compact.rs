@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
-use crate::format::location::Location;
+use crate::format::location::{Location, Segment};
 use crate::format::record::{HEADER_WORDS, Header, KEEP_ACCESS, Kind, TRANSACTION};
 use crate::log::copy::copy_out;
 use crate::log::reader;
@@ -226,6 +226,22 @@ impl Writer<'_> {
             return Ok(());
         }
         self.job(Kind::Retire, &[self.state.first.number().into()])
+    }
+
+    /// Ends the active segment; which it was.
+    pub(crate) fn end_segment(&mut self) -> Result<Segment> {
+        let last = self.tail.segment();
+        self.roll(0)?;
+        Ok(last)
+    }
+
+    /// One step of draining everything up to the segment `last`; false when that is done.
+    pub(crate) fn drain_to(&mut self, last: Segment) -> Result<bool> {
+        if self.state.first.is_after(last) {
+            return Ok(false);
+        }
+        self.drain(1024, 4 * MOVES)?;
+        Ok(true)
     }
 
     /// One step of `compact()`: false when there is no more to do.

@@ -16,6 +16,7 @@ use crate::format::location::{Location, Segment};
 use crate::format::record::Kind;
 use crate::format::segment::HEADER_UNITS;
 use crate::format::settings::{PowerLoss, Settings};
+use crate::format::slot::FIRST_BUCKETS;
 use crate::format::state::{Applied, Geometry, State};
 use crate::log::segments::Segments;
 use crate::store::head::Head;
@@ -28,7 +29,7 @@ use crate::sys::map::Map;
 use crate::sys::raw::random_u64;
 use crate::sys::sync::Ordering;
 use crate::sys::trust::{self, Place};
-use crate::table::extents::{FIRST_BUCKETS, TableFiles, file_generation};
+use crate::table::extents::{TableFiles, file_generation};
 
 const HEAD: &str = "head";
 /// The generation that the table of a new store begins as.

@@ -7,7 +7,7 @@
 //! files of the next generation, and the head is changed when they are complete; cut short before
 //! that, it is all done again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::format::entry::{Access, Deadline, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{FileRef, Header, Kind, TRANSACTION};
 use crate::format::segment::{HEADER_UNITS, SegmentHeader};
-use crate::format::slot::{Slot, bucket_of};
+use crate::format::slot::{FIRST_BUCKETS, Slot, bucket_of};
 use crate::format::state::{Applied, Geometry, State};
 use crate::store::apply::Record;
 use crate::store::check::Finding;
@@ -25,7 +25,7 @@ use crate::store::space::segment_units;
 use crate::store::{Store, Writer};
 use crate::sys::liveness;
 use crate::sys::sync::Ordering;
-use crate::table::extents::{FIRST_BUCKETS, TableFiles, file_generation};
+use crate::table::extents::{TableFiles, file_generation};
 use crate::table::{pages, publish};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,6 +79,11 @@ impl Store {
             // Where even the counters are damaged, the log itself has to say where it ends.
             writer.rebuild(writer.is_plausible().then_some(tail))
         })?;
+        if !findings.is_empty() {
+            // What is sound moves away from what is damaged.
+            let last = self.write(timeout, |writer| writer.end_segment())?;
+            while self.write(timeout, |writer| writer.drain_to(last))? {}
+        }
         self.sweep(timeout)?;
         Ok(findings)
     }
@@ -320,10 +325,21 @@ impl Writer<'_> {
         for bucket in 0..buckets {
             table.ensure_bucket(generation, bucket)?;
         }
-        let mut rows: Vec<_> = history.live.iter().map(|(at, row)| (*row, *at)).collect();
-        rows.sort_unstable();
-        for (row, at) in rows {
-            let at = Location::from_bits(at);
+        // By row and, in one row, by place in the log.
+        let rows: BTreeMap<(u64, u32, u64), Location> = history
+            .live
+            .iter()
+            .map(|(at, row)| (*row, Location::from_bits(*at)))
+            // Of a segment that was retired: the newer copy is damaged, and this one goes.
+            .filter(|(_, at)| at.segment().is_within(state.first, self.tail.segment()))
+            .map(|(row, at)| ((row, at.segment().since(state.first), at.unit()), at))
+            .collect();
+        let mut rows = rows.into_iter().peekable();
+        while let Some(((row, ..), at)) = rows.next() {
+            // Two records of one row are two of one key: what made the older one old is damaged.
+            if rows.peek().is_some_and(|((next, ..), _)| *next == row) {
+                continue;
+            }
             let Some((record, body)) = self.record_at(at)? else { continue };
             let hash = record.hash;
             if let Some(file) = self.file_of(at, &record.header)?

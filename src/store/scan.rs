@@ -9,11 +9,13 @@ use crate::error::Result;
 use crate::format::entry::PAGE_ENTRIES;
 use crate::format::location::Location;
 use crate::format::record::{Header, Kind};
+use crate::format::slot::Slot;
 use crate::log::reader;
 use crate::store::look::{Meaning, resolve};
 use crate::store::recover::key_in;
 use crate::store::writer::{Found, FoundAt};
 use crate::store::{Shared, Store, Writer};
+use crate::table::lookup::{Verdict, lookup};
 use crate::table::pages::{self, EntryView, Snapshot, bits};
 use crate::table::walk;
 
@@ -67,7 +69,9 @@ impl Scan {
     /// The next key from the front; false at the end.
     pub(crate) fn next(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
         let failures = store.0.table.failures();
-        while self.from < self.to {
+        let mut left = most_entries(store);
+        while self.from < self.to && left > 0 {
+            left -= 1;
             let Some((page, index)) = self.step_front(store) else { break };
             let row = store.0.item(page, index, store, item)?;
             // Only now is it known that the entry was of this life of the page.
@@ -99,7 +103,9 @@ impl Scan {
                 return Ok(true);
             }
         }
-        while self.from < self.to {
+        let mut left = most_entries(store);
+        while self.from < self.to && left > 0 {
+            left -= 1;
             let Some((page, index)) = self.step_back(store) else { break };
             let row = store.0.item(page, index, store, item)?;
             let is_current = self.back.is_current(store);
@@ -119,7 +125,7 @@ impl Scan {
 
     /// The page and the position in it of the next entry from the front.
     fn step_front(&mut self, store: &Store) -> Option<(u32, u32)> {
-        loop {
+        for _ in 0..=most_pages(store) {
             let page = self.front.page_or(store, self.from)?;
             if self.front.bitmap != 0 {
                 let index = self.front.bitmap.trailing_zeros();
@@ -128,11 +134,12 @@ impl Scan {
             }
             self.front.enter_neighbour(store, |page| page.next)?;
         }
+        None
     }
 
     /// The page and the position in it of the next entry from the back.
     fn step_back(&mut self, store: &Store) -> Option<(u32, u32)> {
-        loop {
+        for _ in 0..=most_pages(store) {
             let page = self.back.page_or(store, self.to.saturating_sub(1))?;
             if self.back.bitmap != 0 {
                 let index = 63 - self.back.bitmap.leading_zeros();
@@ -141,7 +148,19 @@ impl Scan {
             }
             self.back.enter_neighbour(store, |page| page.previous)?;
         }
+        None
     }
+}
+
+/// Entries within which a walk comes to one that it has not met.
+fn most_entries(store: &Store) -> u64 {
+    PAGE_ENTRIES * most_pages(store)
+}
+
+/// Steps between pages within which a walk comes to an entry, if its links are sound; writers may
+/// send it back a few times.
+fn most_pages(store: &Store) -> u64 {
+    4 * store.state().pages.min(1 << 26) + 64
 }
 
 impl End {
@@ -204,6 +223,14 @@ impl Shared {
                 Meaning::Record(at) => self.copy_item(at, item)?,
             };
             if let Some(header) = header {
+                if !self.is_named(view.hash, view.slot) {
+                    if pages::is_unchanged(&self.table, &view) {
+                        // No reader finds this record: what it says may be old.
+                        self.head.count_damaged();
+                        return Ok(None);
+                    }
+                    continue;
+                }
                 return Ok((header.kind == Kind::Put).then_some(header.row));
             }
             if pages::is_unchanged(&self.table, &view) {
@@ -212,6 +239,15 @@ impl Shared {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the bucket of a hash has this slot.
+    fn is_named(&self, hash: u64, slot: Slot) -> bool {
+        let found = lookup(&self.table, hash, |candidate| match candidate.slot == slot {
+            true => Verdict::Found(()),
+            false => Verdict::Other,
+        });
+        found.is_some()
     }
 
     fn copy_item(&self, at: Location, item: &mut Item) -> Result<Option<Header>> {
@@ -266,6 +302,8 @@ pub(crate) struct PageCursor {
     last: Option<(u32, u64)>,
     row: u64,
     is_done: bool,
+    /// Pages that were met: many more than there are mean a loop of damaged links.
+    steps: u64,
 }
 
 /// A page as a writer sees it.
@@ -292,8 +330,9 @@ impl Writer<'_> {
         let failures = table.failures();
         while let Some(snapshot) = self.next_page(cursor) {
             cursor.last = Some((snapshot.number, snapshot.life));
-            cursor.row = snapshot.first_row + 1;
-            cursor.is_done = snapshot.next == 0;
+            cursor.row = snapshot.first_row.saturating_add(1);
+            cursor.steps += 1;
+            cursor.is_done = snapshot.next == 0 || cursor.steps > 4 * self.state.pages + 64;
             if !wanted(&snapshot) {
                 continue;
             }

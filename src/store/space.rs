@@ -135,7 +135,7 @@ impl Writer<'_> {
     }
 
     /// Ends the active segment and begins the next, large enough for a record of `units`.
-    fn roll(&mut self, units: u64) -> Result<()> {
+    pub(crate) fn roll(&mut self, units: u64) -> Result<()> {
         let active = self.tail.segment();
         let settings = self.shared.head.settings();
         let least = (2 * (units + SEAL_UNITS + HEADER_UNITS)).next_power_of_two();

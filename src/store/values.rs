@@ -94,10 +94,13 @@ impl Store {
     pub(crate) fn stage(&self, reader: &mut dyn Read, timeout: Duration) -> Result<Staged> {
         let (mut staged, mut file) = self.0.begin_value_file(timeout)?;
         let path = self.0.dir.join(&staged.name);
-        let mut chunk = vec![0; CHUNK_BYTES];
+        let (mut chunk, mut sum) = (vec![0; CHUNK_BYTES], crc32fast::Hasher::new());
         loop {
             let len = match reader.read(&mut chunk) {
-                Ok(0) => return Ok(staged),
+                Ok(0) => {
+                    staged.file.sum = sum.finalize();
+                    return Ok(staged);
+                }
                 Ok(len) => len,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -106,6 +109,7 @@ impl Store {
             };
             file.write_all(&chunk[..len])
                 .map_err(|error| Error::io("write the value file", &path, error))?;
+            sum.update(&chunk[..len]);
             staged.file.len += len as u64;
         }
     }
@@ -149,7 +153,7 @@ impl Shared {
         let number = random_u64().map_err(failed)?;
         let file = self.dir.create_file(&name).map_err(failed)?;
         let dir = Arc::clone(&self.dir);
-        let reference = FileRef { number, len: 0 };
+        let reference = FileRef { number, len: 0, sum: 0 };
         let token = process_token();
         Ok((Staged { dir, name, file: reference, is_kept: false, token }, file))
     }

@@ -190,27 +190,27 @@ impl<'a> Writer<'a> {
             return self.remove_in_transaction(key, found, flags);
         }
         let FoundAt::Log(at) = found.place else { return Ok(()) };
-        self.remove_known(at, found.entry, flags, Some(found.header))
+        self.remove_known(at, found, flags, self.shared.hash(key))
     }
 
     /// Removes the key whose current record is at `at`, whether that record is sound or not.
     pub(crate) fn remove_at(&mut self, at: Location, entry: u32, flags: u8) -> Result<()> {
-        self.remove_known(at, entry, flags, None)
+        let header = Header { flags, entry, previous: at, ..Header::job(Kind::Delete, 0) };
+        self.remove_with(header, 0, None)
     }
 
-    fn remove_known(
-        &mut self,
-        at: Location,
-        entry: u32,
-        flags: u8,
-        old: Option<Header>,
-    ) -> Result<()> {
+    fn remove_known(&mut self, at: Location, found: &Found, flags: u8, hash: u64) -> Result<()> {
+        let entry = found.entry;
         let header = Header { flags, entry, previous: at, ..Header::job(Kind::Delete, 0) };
+        self.remove_with(header, hash, Some(found.header))
+    }
+
+    fn remove_with(&mut self, header: Header, hash: u64, old: Option<Header>) -> Result<()> {
         self.room_for_job(header.units())?;
-        self.reach(entry)?;
+        self.reach(header.entry)?;
         let place = self.append(&header, &[])?;
-        self.commit_one(&Record { old, ..Record::job(place, header, [0; 3]) })?;
-        self.maintain_after_removal(entry, header.units())
+        self.commit_one(&Record { old, hash, ..Record::job(place, header, [0; 3]) })?;
+        self.maintain_after_removal(header.entry, header.units())
     }
 
     /// Makes sure that applying will find the page of an entry: before anything is committed.

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::PAGE_WORDS;
 use crate::format::head::{GEOMETRY, MOVES};
-use crate::format::slot::BUCKET_WORDS;
+use crate::format::slot::{BUCKET_WORDS, FIRST_BUCKETS};
 use crate::format::state::Geometry;
 use crate::sys::file::{Dir, allocate};
 use crate::sys::fork::ForkLocal;
@@ -316,8 +316,7 @@ impl TableFiles {
     }
 }
 
-/// Buckets, overflow buckets and pages in extent 0.
-pub(crate) const FIRST_BUCKETS: u64 = 64;
+/// Overflow buckets and pages in extent 0; buckets: see `format::slot`.
 const FIRST_OVERFLOWS: u64 = 64;
 const FIRST_PAGES: u64 = 2;
 

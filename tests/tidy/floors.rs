@@ -4,7 +4,7 @@ use crate::source::{Source, first_word};
 use crate::{Finding, Rule};
 
 /// The floor of each module of the crate. A new module gets its line here.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 14] = [
     ("error", 0),
     ("clock", 0),
     ("format", 1),
@@ -13,6 +13,7 @@ const FLOORS: [(&str, u8); 13] = [
     ("table", 2),
     ("store", 3),
     ("models", 4),
+    ("fuzzing", 4),
     ("cache", 4),
     ("fanout", 5),
     ("deque", 5),
