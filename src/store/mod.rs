@@ -24,6 +24,7 @@ mod failure_tests;
 mod fork_tests;
 pub(crate) mod grow;
 pub(crate) mod head;
+pub(crate) mod history;
 pub(crate) mod lock;
 pub(crate) mod look;
 pub(crate) mod open;

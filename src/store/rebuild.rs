@@ -15,12 +15,13 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::format::entry::{Access, Deadline, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{Location, Segment};
-use crate::format::record::{FileRef, Header, Kind, TRANSACTION};
+use crate::format::record::{FileRef, Kind};
 use crate::format::segment::{HEADER_UNITS, SegmentHeader};
 use crate::format::slot::{FIRST_BUCKETS, Slot, bucket_of};
 use crate::format::state::{Applied, Geometry, State};
 use crate::store::apply::Record;
 use crate::store::check::Finding;
+use crate::store::history::History;
 use crate::store::space::segment_units;
 use crate::store::{Store, Writer};
 use crate::sys::liveness;
@@ -31,20 +32,6 @@ use crate::table::{pages, publish};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Keys per bucket in a table that is made anew.
 const LOAD: u64 = 3;
-
-/// What reading the log has shown.
-struct History {
-    /// The current records: their rows, by location.
-    live: HashMap<u64, u64>,
-    settings: Option<(Location, [u64; 3])>,
-    first: Option<Segment>,
-    /// Where reading began.
-    begin: Location,
-    end: Option<Location>,
-    findings: Vec<Finding>,
-    /// The records of a transaction whose commit record has not come yet.
-    open: Vec<(Location, Header)>,
-}
 
 /// The segment files of a store, by what their headers say.
 struct Segments {
@@ -104,17 +91,9 @@ impl Writer<'_> {
 
     /// `trusted` is the end of the log if it is known: then no gap before it ends the history.
     fn rebuild(&mut self, trusted: Option<Location>) -> Result<Vec<Finding>> {
-        let mut history = History {
-            live: HashMap::new(),
-            settings: None,
-            first: None,
-            begin: Location::NONE,
-            end: None,
-            findings: Vec::new(),
-            open: Vec::new(),
-        };
+        let mut history = History::default();
         let segments = self.segments_on_disk(trusted.is_some(), &mut history)?;
-        history.begin = Location::new(segments.first, HEADER_UNITS);
+        history.begin = Some(Location::new(segments.first, HEADER_UNITS));
         if trusted.is_some() || !self.clears_after_power_loss() {
             self.read_history(&segments, trusted, &mut history)?;
         }
@@ -419,44 +398,5 @@ impl Writer<'_> {
             self.shared.discard_file(&name);
         }
         Ok(())
-    }
-}
-
-impl History {
-    fn add(&mut self, record: &Record<'_>) {
-        let Record { at, header, arguments, .. } = record;
-        if header.flags & TRANSACTION != 0 {
-            self.open.push((*at, *header));
-            return;
-        }
-        match header.kind {
-            Kind::Seal => return,
-            Kind::Commit => {
-                let start = self.open.first().map(|(at, _)| at.bits());
-                let open = std::mem::take(&mut self.open);
-                // What lay before the oldest segment has been moved on; the rest still counts.
-                let is_cut = !Location::from_bits(arguments[0]).is_at_or_after(self.begin);
-                if is_cut || start == Some(arguments[0]) && open.len() as u64 == arguments[1] {
-                    open.iter().for_each(|(at, header)| self.apply(*at, header));
-                }
-            }
-            Kind::Put | Kind::Delete => self.apply(*at, header),
-            Kind::Clear => {
-                self.live.clear();
-                self.first = Some(at.segment());
-            }
-            Kind::Retire => self.first = Some(Segment::new(arguments[0]).next()),
-            Kind::Settings => self.settings = Some((*at, *arguments)),
-            _ => {}
-        }
-        // Any other record between them means that the open transaction was never committed.
-        self.open.clear();
-    }
-
-    fn apply(&mut self, at: Location, header: &Header) {
-        self.live.remove(&header.previous.bits());
-        if header.kind == Kind::Put {
-            self.live.insert(at.bits(), header.row);
-        }
     }
 }

@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::format::entry::PAGE_ENTRIES;
 use crate::format::location::Location;
 use crate::format::record::{Header, Kind};
-use crate::format::slot::Slot;
 use crate::log::reader;
 use crate::store::look::{Meaning, resolve};
 use crate::store::recover::key_in;
@@ -223,7 +222,7 @@ impl Shared {
                 Meaning::Record(at) => self.copy_item(at, item)?,
             };
             if let Some(header) = header {
-                if !self.is_named(view.hash, view.slot) {
+                if !self.is_named(&view) {
                     if pages::is_unchanged(&self.table, &view) {
                         // No reader finds this record: what it says may be old.
                         self.head.count_damaged();
@@ -241,11 +240,14 @@ impl Shared {
         Ok(None)
     }
 
-    /// Whether the bucket of a hash has this slot.
-    fn is_named(&self, hash: u64, slot: Slot) -> bool {
-        let found = lookup(&self.table, hash, |candidate| match candidate.slot == slot {
-            true => Verdict::Found(()),
-            false => Verdict::Other,
+    /// Whether the key's bucket leads to this entry. While its record is replaced the bucket has
+    /// another slot for a moment, and while its page is merged another entry, but never both.
+    fn is_named(&self, view: &EntryView) -> bool {
+        let found = lookup(&self.table, view.hash, |candidate| {
+            match candidate.slot == view.slot || candidate.entry() == view.number {
+                true => Verdict::Found(()),
+                false => Verdict::Other,
+            }
         });
         found.is_some()
     }

@@ -13,7 +13,7 @@ const FLOORS: [(&str, u8); 14] = [
     ("table", 2),
     ("store", 3),
     ("models", 4),
-    ("fuzzing", 4),
+    ("fuzzing", 6),
     ("cache", 4),
     ("fanout", 5),
     ("deque", 5),

@@ -1,0 +1,65 @@
+//! What a log says when it is read from its beginning: which records are current.
+
+use std::collections::HashMap;
+
+use crate::format::location::{Location, Segment};
+use crate::format::record::{Header, Kind, TRANSACTION};
+use crate::store::apply::Record;
+use crate::store::check::Finding;
+
+/// What reading the log has shown.
+#[derive(Default)]
+pub(crate) struct History {
+    /// The current records: their rows, by location.
+    pub(crate) live: HashMap<u64, u64>,
+    pub(crate) settings: Option<(Location, [u64; 3])>,
+    pub(crate) first: Option<Segment>,
+    /// Where reading began.
+    pub(crate) begin: Option<Location>,
+    pub(crate) end: Option<Location>,
+    pub(crate) findings: Vec<Finding>,
+    /// The records of a transaction whose commit record has not come yet.
+    open: Vec<(Location, Header)>,
+}
+
+impl History {
+    /// Takes in the next record.
+    pub(crate) fn add(&mut self, record: &Record<'_>) {
+        let Record { at, header, arguments, .. } = record;
+        if header.flags & TRANSACTION != 0 {
+            self.open.push((*at, *header));
+            return;
+        }
+        match header.kind {
+            Kind::Seal => return,
+            Kind::Commit => {
+                let start = self.open.first().map(|(at, _)| at.bits());
+                let open = std::mem::take(&mut self.open);
+                // What lay before the oldest segment has been moved on; the rest still counts.
+                let is_cut = self
+                    .begin
+                    .is_some_and(|begin| !Location::from_bits(arguments[0]).is_at_or_after(begin));
+                if is_cut || start == Some(arguments[0]) && open.len() as u64 == arguments[1] {
+                    open.iter().for_each(|(at, header)| self.apply(*at, header));
+                }
+            }
+            Kind::Put | Kind::Delete => self.apply(*at, header),
+            Kind::Clear => {
+                self.live.clear();
+                self.first = Some(at.segment());
+            }
+            Kind::Retire => self.first = Some(Segment::new(arguments[0]).next()),
+            Kind::Settings => self.settings = Some((*at, *arguments)),
+            _ => {}
+        }
+        // Any other record between them means that the open transaction was never committed.
+        self.open.clear();
+    }
+
+    fn apply(&mut self, at: Location, header: &Header) {
+        self.live.remove(&header.previous.bits());
+        if header.kind == Kind::Put {
+            self.live.insert(at.bits(), header.row);
+        }
+    }
+}
