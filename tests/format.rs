@@ -1,6 +1,8 @@
 //! The format from outside: names and sizes of files, and a store of version 1 that was written
 //! once and is kept, which every later library has to read.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

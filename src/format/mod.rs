@@ -1,7 +1,7 @@
 //! Bytes on disk and the values they stand for. Pure: no input or output, no clock, no memory map.
 //!
 //! Every layout is written down once, as constants beside the code that packs and unpacks it, and
-//! is pinned by golden bytes in `tests/format.rs`. All numbers are little-endian and of a fixed
+//! is pinned by golden bytes in `golden_tests`. All numbers are little-endian and of a fixed
 //! width; every number that comes from a file is checked before it is used.
 
 pub(crate) mod checksum;

@@ -40,7 +40,7 @@ impl Table {
         pages::add(&self.heap, state, page, 1000 + state.next_row);
         let slot = Slot::new(0, Location::from_bits(state.next_row + 1));
         let (access, deadline) = (Access::new(0, 0), Deadline::new(0, 0));
-        pages::store(&self.heap, page * PAGE_ENTRIES as u32, slot, 0, Some(access), deadline);
+        pages::store(&self.heap, page * PAGE_ENTRIES as u32, slot, 0, Some(access), deadline, true);
         state.next_row += 1;
         page
     }

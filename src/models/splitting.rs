@@ -31,7 +31,7 @@ fn place(key: u8) -> Location {
 fn add(table: &Heap, key: u8, entry: u32) {
     let slot = Slot::new(hash(key), place(key));
     let (access, deadline) = (Access::new(0, 0), Deadline::new(0, 0));
-    pages::store(table, entry, slot, hash(key), Some(access), deadline);
+    pages::store(table, entry, slot, hash(key), Some(access), deadline, true);
     assert!(publish::insert(table, bucket_of(hash(key), buckets(table)), slot, entry));
 }
 

@@ -144,7 +144,8 @@ impl Writer<'_> {
         let keep = header.flags & KEEP_ACCESS != 0;
         let access = (!keep).then(|| Access::new(header.stored_ms, 0));
         let deadline = Deadline::new(header.expires_ms, tag_hash(tag));
-        pages::store(table, header.entry, slot, *hash, access, deadline);
+        let is_new = header.previous.is_none();
+        pages::store(table, header.entry, slot, *hash, access, deadline, is_new);
         state.min_expiry_ms = state.min_expiry_ms.min(header.expires_ms);
         state.live_bytes += 8 * header.units();
         let file = self.file_of(*at, header)?;

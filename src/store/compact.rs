@@ -15,7 +15,7 @@ use crate::log::reader;
 use crate::store::recover::key_in;
 use crate::store::space::segment_units;
 use crate::store::{Store, Writer};
-use crate::table::publish;
+use crate::table::{pages, publish};
 
 /// Records that one write looks at, beside those that it pays for by its own size.
 const LOOKS: u64 = 32;
@@ -178,6 +178,7 @@ impl Writer<'_> {
                 copy_out(words, 8 * (at.unit() as usize + HEADER_WORDS), body);
                 hash = self.shared.hash(key_in(&header, body));
                 self.shared.prefetch_bucket(hash);
+                pages::prefetch_entry(&self.shared.table, header.entry);
             }
             ahead.push(Ahead { at, end, header, hash });
             at = end;

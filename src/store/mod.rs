@@ -28,6 +28,8 @@ pub(crate) mod history;
 pub(crate) mod lock;
 pub(crate) mod look;
 pub(crate) mod open;
+#[cfg(test)]
+mod power_tests;
 pub(crate) mod read;
 pub(crate) mod rebuild;
 pub(crate) mod recover;

@@ -349,7 +349,7 @@ impl Writer<'_> {
             let tag = body.get(..usize::from(header.tag_len)).unwrap_or_default();
             let deadline = Deadline::new(header.expires_ms, tag_hash(tag));
             let access = Access::new(header.stored_ms, 0);
-            pages::store(table, entry, slot, hash, Some(access), deadline);
+            pages::store(table, entry, slot, hash, Some(access), deadline, true);
             state.last_fill += 1;
             state.len += 1;
             state.live_bytes += 8 * header.units();

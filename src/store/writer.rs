@@ -10,8 +10,8 @@ use crate::store::transaction::Own;
 use crate::store::values::Staged;
 use crate::store::{HashedKey, Writer};
 use crate::sys::sync::AtomicU64;
-use crate::table::Space;
 use crate::table::lookup::{Verdict, lookup};
+use crate::table::{Space, pages};
 
 /// The current record of a key, as a writer found it.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,7 @@ impl<'a> Writer<'a> {
             match reader::header(words, store_id, at) {
                 Some(header) if reader::has_key(words, at, &header, key.bytes) => {
                     let entry = candidate.entry();
+                    pages::prefetch_entry(&self.shared.table, entry);
                     Verdict::Found(Found { place: FoundAt::Log(at), entry, header })
                 }
                 _ => Verdict::Other,

@@ -91,6 +91,10 @@ impl Mounted {
         if done.is_ok_and(|done| done.status.success()) {
             return Some(Mounted { place });
         }
+        assert!(
+            std::env::var_os("FIRNCACHE_NO_SKIP").is_none(),
+            "{kind} cannot be mounted here, and nothing may be skipped"
+        );
         eprintln!("skipped: {kind} cannot be mounted here");
         None
     }

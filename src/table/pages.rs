@@ -11,6 +11,7 @@ use crate::format::entry::{
 use crate::format::location::{LOCATION_BITS, Location};
 use crate::format::slot::Slot;
 use crate::format::state::State;
+use crate::sys::prefetch;
 use crate::sys::sync::{AtomicU64, Ordering};
 use crate::table::publish::find;
 use crate::table::{Space, lookup};
@@ -52,7 +53,8 @@ pub(crate) fn is_unchanged<S: Space>(space: &S, view: &EntryView) -> bool {
     entry(space, view.number).is_some_and(|words| lookup::is_unchanged(&words[SLOT], view.slot))
 }
 
-/// Writes an entry and marks it in its page. `access` is left alone when it is `None`.
+/// Writes an entry and, if it is a new one, marks it in its page. `access` is left alone when it is
+/// `None`.
 pub(crate) fn store<S: Space>(
     space: &S,
     number: u32,
@@ -60,17 +62,18 @@ pub(crate) fn store<S: Space>(
     hash: u64,
     access: Option<Access>,
     deadline: Deadline,
+    is_new: bool,
 ) {
     let (Some(words), Some(page)) =
         (entry(space, number), space.page(number / PAGE_ENTRIES as u32))
     else {
         return;
     };
-    if deadline.expires_ms() < page[MIN_EXPIRY].load(Ordering::Relaxed) {
-        page[MIN_EXPIRY].store(deadline.expires_ms(), Ordering::Release);
+    // An entry that only gets another record leaves its page as it is: one cache line less to touch.
+    // Its deadline is stored after the page was marked with it.
+    if is_new || words[DEADLINE].load(Ordering::Relaxed) != deadline.0 {
+        mark(page, deadline);
     }
-    let filter = page[TAG_FILTER].load(Ordering::Relaxed) | filter_bit(deadline.tag_hash());
-    page[TAG_FILTER].store(filter, Ordering::Release);
     words[HASH].store(hash, Ordering::Release);
     words[DEADLINE].store(deadline.0, Ordering::Release);
     if let Some(access) = access {
@@ -78,9 +81,29 @@ pub(crate) fn store<S: Space>(
     }
     // ORDERING: Release, pairs with the Acquire load in `view`.
     words[SLOT].store(slot.0, Ordering::Release);
-    let bitmap = page[BITMAP].load(Ordering::Relaxed) | bit(number);
-    // ORDERING: Release, pairs with the Acquire load in `snapshot`.
-    page[BITMAP].store(bitmap, Ordering::Release);
+    if is_new {
+        let bitmap = page[BITMAP].load(Ordering::Relaxed) | bit(number);
+        // ORDERING: Release, pairs with the Acquire load in `snapshot`.
+        page[BITMAP].store(bitmap, Ordering::Release);
+    }
+}
+
+/// Starts loading an entry that is about to be written.
+pub(crate) fn prefetch_entry<S: Space>(space: &S, number: u32) {
+    if let Some(words) = entry(space, number) {
+        prefetch(&words[SLOT]);
+    }
+}
+
+/// Widens the bounds of a page to an entry.
+fn mark(page: &[AtomicU64], deadline: Deadline) {
+    if deadline.expires_ms() < page[MIN_EXPIRY].load(Ordering::Relaxed) {
+        // ORDERING: Release, pairs with the Acquire load in `snapshot`.
+        page[MIN_EXPIRY].store(deadline.expires_ms(), Ordering::Release);
+    }
+    let filter = page[TAG_FILTER].load(Ordering::Relaxed) | filter_bit(deadline.tag_hash());
+    // ORDERING: Release, as above.
+    page[TAG_FILTER].store(filter, Ordering::Release);
 }
 
 /// Changes only the slot word of an entry.
@@ -234,7 +257,7 @@ pub(crate) fn merge<S: Space>(
     reset(target, life, left[FIRST_ROW].load(Ordering::Relaxed));
     let entries = [pages.0, pages.1].into_iter().flat_map(|page| live(space, page));
     for (number, view) in (into * PAGE_ENTRIES as u32..).zip(entries) {
-        store(space, number, view.slot, view.hash, Some(view.access), view.deadline);
+        store(space, number, view.slot, view.hash, Some(view.access), view.deadline, true);
         let buckets = state.geometry.buckets();
         if let Some(place) = find(space, buckets, view.hash, view.slot.location()) {
             place.set_entry(number);

@@ -9,6 +9,8 @@
 //! seventh, which is one or two in each byte. `DAMAGE_SHOW=1` prints each trial before it begins,
 //! so that one that ends in a signal can be found.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod bits;
 mod files;
 mod look;

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use compare::{Engine, Firn, Lmdb, key, value};
+use compare::{Engine, Firn, FirnClear, Lmdb, key, value};
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -86,6 +86,10 @@ fn read_groups(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("overwrite");
     overwrites(&mut group, &firn, count);
+    let clear_dir = tempdir();
+    let clear = FirnClear::open(clear_dir.path());
+    fill(&clear, 0, count);
+    overwrites(&mut group, &clear, count);
     overwrites(&mut group, &lmdb, count);
     group.finish();
 }
@@ -190,6 +194,7 @@ fn main() {
         let seed = child("COMPARE_SEED").and_then(|seed| seed.parse().ok()).unwrap_or(0);
         return match engine.as_str() {
             Firn::NAME => mixed::<Firn>(&dir, seed),
+            FirnClear::NAME => mixed::<FirnClear>(&dir, seed),
             _ => mixed::<Lmdb>(&dir, seed),
         };
     }
@@ -201,14 +206,17 @@ fn main() {
     read_groups(&mut criterion);
     let mut group = criterion.benchmark_group("set, fresh");
     fresh::<Firn>(&mut group);
+    fresh::<FirnClear>(&mut group);
     fresh::<Lmdb>(&mut group);
     group.finish();
     let mut group = criterion.benchmark_group("delete");
     deletes::<Firn>(&mut group);
+    deletes::<FirnClear>(&mut group);
     deletes::<Lmdb>(&mut group);
     group.finish();
     let mut group = criterion.benchmark_group("two processes, nine reads to a write");
     two_processes::<Firn>(&mut group);
+    two_processes::<FirnClear>(&mut group);
     two_processes::<Lmdb>(&mut group);
     group.finish();
     let mut group = criterion.benchmark_group("open and read one");

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use firncache::{Cache, Eviction};
+use firncache::{Cache, PowerLoss};
 use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions};
 
@@ -30,15 +30,39 @@ pub trait Engine {
     fn delete(&self, key: &[u8; 16]) -> bool;
 }
 
-/// firncache with its defaults but for the limit.
+/// firncache with its defaults but for the limit: what is overwritten has reached the disk.
 pub struct Firn(Cache);
+
+/// firncache that never waits for the disk, and begins empty after power loss: that is the promise
+/// which LMDB makes with `NO_SYNC`.
+pub struct FirnClear(Firn);
+
+impl Engine for FirnClear {
+    const NAME: &'static str = "firncache, Clear";
+
+    fn open(dir: &Path) -> FirnClear {
+        let options = Cache::options().size_limit(LIMIT as u64).power_loss(PowerLoss::Clear);
+        FirnClear(Firn(options.open(dir).expect("open the cache")))
+    }
+
+    fn set(&self, key: &[u8; 16], value: &[u8]) {
+        self.0.set(key, value);
+    }
+
+    fn get(&self, key: &[u8; 16], out: &mut Vec<u8>) -> bool {
+        self.0.get(key, out)
+    }
+
+    fn delete(&self, key: &[u8; 16]) -> bool {
+        self.0.delete(key)
+    }
+}
 
 impl Engine for Firn {
     const NAME: &'static str = "firncache";
 
     fn open(dir: &Path) -> Firn {
-        let options = Cache::options().size_limit(LIMIT as u64).eviction(Eviction::LeastRecentlyStored);
-        Firn(options.open(dir).expect("open the cache"))
+        Firn(Cache::options().size_limit(LIMIT as u64).open(dir).expect("open the cache"))
     }
 
     fn set(&self, key: &[u8; 16], value: &[u8]) {

@@ -1,0 +1,129 @@
+//! Power loss, as far as one machine can play it: another boot, and a log whose end is torn.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::stress_tests::{PATIENCE, check, get, open, put, remove, transact};
+use crate::format::settings::{PowerLoss, Settings};
+use crate::store::Store;
+use crate::sys::trust::pretend::{Pretence, set_boot};
+
+/// From here on the machine has been started for the `number`th time.
+fn boot(number: u8) -> Pretence {
+    set_boot(Some([number; 16]))
+}
+
+/// Blanks the log from byte `from` of its only segment on: what had not reached the disk.
+fn tear(path: &Path, from: u64) {
+    let log = std::fs::File::options().write(true).open(path.join("log.0000001")).unwrap();
+    let len = log.metadata().unwrap().len();
+    log.write_all_at(&vec![0; (len - from) as usize], from).unwrap();
+}
+
+/// How many of the keys that were put in order are there; they must be the first ones.
+fn prefix(store: &Store, count: u32) -> u32 {
+    let there: Vec<u32> = (0..count).filter(|key| get(store, *key).is_some()).collect();
+    assert!(there.iter().copied().eq(0..there.len() as u32), "no prefix: {there:?}");
+    there.len() as u32
+}
+
+#[test]
+fn another_boot_finds_everything_that_reached_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 1..5u8 {
+        let _boot = boot(number);
+        let store = open(dir.path(), 100_000);
+        for key in (0..300).filter(|_| number > 1) {
+            let expected = (key % 7 != 0).then(|| vec![number - 1; 1 + key as usize % 90]);
+            assert_eq!(get(&store, key), expected, "key {key} in boot {number}");
+        }
+        check(&store);
+        for round in 0..20 {
+            for key in 0..300 {
+                put(
+                    &store,
+                    key,
+                    &vec![if round == 19 { number } else { 0 }; 1 + key as usize % 90],
+                );
+            }
+        }
+        transact(&store, || (0..300).step_by(7).for_each(|key| assert!(remove(&store, key))));
+    }
+}
+
+#[test]
+fn what_a_torn_log_leaves_is_a_prefix() {
+    for from in (512..40_000).step_by(1536) {
+        let dir = tempfile::tempdir().unwrap();
+        let (before, after) = (boot(1), 200);
+        let store = open(dir.path(), 1 << 30);
+        (0..after).for_each(|key| put(&store, key, &[7; 150]));
+        drop((store, before));
+        tear(dir.path(), from);
+        let _boot = boot(2);
+        let store = open(dir.path(), 1 << 30);
+        let kept = prefix(&store, after);
+        let least = from.min(41_000).saturating_sub(1024);
+        assert!(u64::from(kept) * 208 >= least, "{kept} of those before {from}");
+        check(&store);
+        (0..after).for_each(|key| put(&store, key, b"again"));
+        assert_eq!(prefix(&store, after), after);
+        check(&store);
+    }
+}
+
+#[test]
+fn half_a_transaction_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 0, b"before");
+    let start = 8 * store.shared().head.tail().unit();
+    transact(&store, || (0..50).for_each(|key| put(&store, key, &[7; 150])));
+    drop((store, first));
+    tear(dir.path(), start + 30 * 208);
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    assert_eq!(get(&store, 0).unwrap(), b"before");
+    assert_eq!(store.state().len, 1);
+    check(&store);
+}
+
+#[test]
+fn what_was_synced_survives_and_a_clean_store_is_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    (0..100).for_each(|key| put(&store, key, &[7; 150]));
+    store.sync().unwrap();
+    let generation = store.state().geometry.generation();
+    drop((store, first));
+    let second = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    assert_eq!(store.state().geometry.generation(), generation, "nothing is made anew");
+    assert_eq!(prefix(&store, 200), 100);
+    (100..200).for_each(|key| put(&store, key, &[7; 150]));
+    drop((store, second));
+    tear(dir.path(), 30_000);
+    let _boot = boot(3);
+    assert!(prefix(&open(dir.path(), 1 << 30), 200) >= 100);
+}
+
+#[test]
+fn a_cache_that_is_to_be_cleared_is_empty_after_power_loss_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    let settings = Settings { power_loss: PowerLoss::Clear, ..store.settings() };
+    store.write(PATIENCE, |writer| writer.set_settings(&settings)).unwrap();
+    (0..100).for_each(|key| put(&store, key, b"v"));
+    drop(store);
+    let store = open(dir.path(), 1 << 30);
+    assert_eq!(prefix(&store, 100), 100, "in the same boot");
+    drop((store, first));
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    assert_eq!((prefix(&store, 100), store.state().len), (0, 0));
+    put(&store, 1, b"v");
+    check(&store);
+}
