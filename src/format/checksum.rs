@@ -14,6 +14,15 @@ impl Checksum {
         Checksum(crc32fast::Hasher::new_with_initial((mixed >> 32) as u32))
     }
 
+    /// The sum of words that belong at `location` of the store `store_id`.
+    pub(crate) fn of_words(store_id: u64, location: Location, words: &[u64]) -> u32 {
+        let mut checksum = Checksum::at(store_id, location);
+        for word in words {
+            checksum.update(&word.to_le_bytes());
+        }
+        checksum.value()
+    }
+
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

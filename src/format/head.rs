@@ -87,11 +87,7 @@ impl Identity {
 }
 
 fn sum(words: &[u64; IDENTITY_WORDS]) -> u32 {
-    let mut checksum = Checksum::at(0, Location::NONE);
-    for word in &words[..5] {
-        checksum.update(&word.to_le_bytes());
-    }
-    checksum.value()
+    Checksum::of_words(0, Location::NONE, &words[..5])
 }
 
 #[cfg(test)]

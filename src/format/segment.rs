@@ -74,11 +74,7 @@ impl SegmentHeader {
 }
 
 fn sum(words: &[u64; HEADER_UNITS as usize], store_id: u64, segment: Segment) -> u32 {
-    let mut checksum = Checksum::at(store_id, Location::new(segment, 0));
-    for word in &words[..5] {
-        checksum.update(&word.to_le_bytes());
-    }
-    checksum.value()
+    Checksum::of_words(store_id, Location::new(segment, 0), &words[..5])
 }
 
 #[cfg(test)]

@@ -49,11 +49,6 @@ impl Record<'_> {
 impl Writer<'_> {
     /// Applies one committed record and moves `applied` past it.
     pub(crate) fn apply(&mut self, record: &Record<'_>) -> Result<()> {
-        if self.applied.location() != record.at {
-            // A record before this one could not be applied, for want of a map, and its error was
-            // not the end of this hold of the lock: first things first.
-            return self.recover();
-        }
         let mut state = self.state;
         let failures = self.shared.table.failures();
         self.apply_to(&mut state, record)?;

@@ -65,6 +65,7 @@ pub(crate) fn volume(state: &State) -> u64 {
 impl Writer<'_> {
     /// Makes room for a put and whatever jobs it needs first.
     pub(crate) fn room_for_put(&mut self, units: u64) -> Result<()> {
+        self.first_things_first()?;
         let reserve = self.active_units()? / RESERVE_SHARE;
         if self.fits(units, reserve)? {
             return Ok(());
@@ -73,8 +74,19 @@ impl Writer<'_> {
         self.room(units, reserve)
     }
 
+    /// Applies what is committed and could not be applied, for want of a map, by maintenance that was
+    /// given up in this hold of the lock. Before anything is appended: an end of a segment that is
+    /// not applied leaves the next one without the file that it is to have.
+    fn first_things_first(&mut self) -> Result<()> {
+        if self.session.is_gathering || self.applied.location() == self.tail {
+            return Ok(());
+        }
+        self.recover()
+    }
+
     /// Makes room for a relocation, which leaves some to removals.
     pub(crate) fn room_for_move(&mut self, units: u64) -> Result<()> {
+        self.first_things_first()?;
         let reserve = self.active_units()? / RESERVE_SHARE / 2;
         self.room(units, reserve)
     }
@@ -108,6 +120,7 @@ impl Writer<'_> {
 
     /// Makes room for a removal or a job: these may use all of the reserve.
     pub(crate) fn room_for_job(&mut self, units: u64) -> Result<()> {
+        self.first_things_first()?;
         self.room(units, 0)
     }
 

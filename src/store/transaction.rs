@@ -250,12 +250,21 @@ impl OpenTransaction<'_> {
         self.end(true)
     }
 
+    fn parents(&self) -> Error {
+        Error::new(
+            ErrorKind::Unsupported,
+            "the transaction was begun before a fork and belongs to the parent process; begin \
+             another in this one",
+        )
+        .at(self.store.directory())
+    }
+
     fn end(&mut self, commit: bool) -> Result<()> {
         let Some(guard) = self.guard.take() else { return Ok(()) };
         if self.token != process_token() {
             // The transaction is the parent's: in a forked child there is nothing to do.
             std::mem::forget(guard);
-            return Ok(());
+            return if commit { Err(self.parents()) } else { Ok(()) };
         }
         let result = self.store.write(Duration::ZERO, |writer| {
             let Some(mut overlay) = writer.session.overlay.take() else { return Ok(()) };

@@ -1,11 +1,13 @@
 //! What transactions, walks and repairs must leave whole, one after the other.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling, transact, walk};
 use crate::store::Store;
 use crate::store::scan::Item;
+use crate::sys::testing::Child;
 use crate::table::pages;
 
 #[test]
@@ -18,6 +20,19 @@ fn repairing_twice_keeps_everything() {
         assert_eq!(store.state().len, 500, "round {round}");
         check(&store);
     }
+}
+
+#[test]
+fn a_forked_child_cannot_commit_its_parents_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let begun = RefCell::new(Some(store.begin(PATIENCE).unwrap()));
+    put(&store, 1, b"v");
+    let child = Child::fork(|| begun.take().is_some_and(|begun| begun.commit().is_err()));
+    assert!(child.succeeded());
+    begun.take().unwrap().commit().unwrap();
+    assert_eq!(get(&store, 1).unwrap(), b"v");
+    check(&store);
 }
 
 #[test]
