@@ -1,7 +1,7 @@
 //! A record: the unit of the log. Six header words, then tag, key and value, padded to 8 bytes.
 //!
 //! ```text
-//! word 0  CRC-32 of words 1 to 5 (low half) | CRC-32 of everything after this word (high half)
+//! word 0  sum of words 1 to 5 (low half) | CRC-32 of everything after this word (high half)
 //! word 1  kind 8 | flags 8 | value kind 8 | key length, high 8 | tag length 16 | key length, low 16
 //! word 2  value length in bytes (low half) | entry number (high half)
 //! word 3  previous location 48 | expiry bits 0..16
@@ -17,7 +17,7 @@
 //! number of the file, its length, and the CRC-32 of its content. All other kinds but `Put` carry their arguments as words in
 //! place of a value.
 
-use crate::format::checksum::Checksum;
+use crate::format::checksum::{Checksum, word_sum};
 use crate::format::location::{LOCATION_MASK, Location};
 
 /// Words of a record's header.
@@ -144,9 +144,18 @@ impl Header {
     }
 
     /// The header as words, with both sums; `body` is tag, key and value as they will lie.
+    #[cfg(test)]
     pub(crate) fn encode(&self, store_id: u64, at: Location, body: &[&[u8]]) -> [u64; 6] {
+        let words = self.words();
+        let mut sum = whole_sum(&words, store_id, at);
+        body.iter().for_each(|part| sum.update(part));
+        with_sums(words, store_id, at, sum)
+    }
+
+    /// The header as words, without its sums.
+    pub(crate) fn words(&self) -> [u64; HEADER_WORDS] {
         let expires = self.expires_ms & LOCATION_MASK;
-        let mut words = [
+        [
             0,
             u64::from(self.kind as u8)
                 | u64::from(self.flags) << 8
@@ -158,23 +167,12 @@ impl Header {
             self.previous.bits() | (expires & 0xffff) << 48,
             self.row & LOCATION_MASK | (expires >> 16 & 0xffff) << 48,
             self.stored_ms & LOCATION_MASK | (expires >> 32) << 48,
-        ];
-        let bytes = tail_bytes(&words);
-        let mut sum = Checksum::at(store_id, at);
-        sum.update(&bytes);
-        let head_sum = sum.clone().value();
-        for part in body {
-            sum.update(part);
-        }
-        words[0] = u64::from(head_sum) | u64::from(sum.value()) << 32;
-        words
+        ]
     }
 
     /// The header in `words`, if its own sum holds for this place of this store.
     pub(crate) fn decode(words: &[u64; HEADER_WORDS], store_id: u64, at: Location) -> Option<Self> {
-        let mut sum = Checksum::at(store_id, at);
-        sum.update(&tail_bytes(words));
-        if sum.value() != words[0] as u32 {
+        if word_sum(store_id, at, &words[1..]) != words[0] as u32 {
             return None;
         }
         let flags = (words[1] >> 8) as u8;
@@ -197,6 +195,18 @@ impl Header {
     }
 }
 
+/// Header words with both sums; `whole` has seen them and the body.
+pub(crate) fn with_sums(
+    mut words: [u64; HEADER_WORDS],
+    store_id: u64,
+    at: Location,
+    whole: Checksum,
+) -> [u64; HEADER_WORDS] {
+    let own = word_sum(store_id, at, &words[1..]);
+    words[0] = u64::from(own) | u64::from(whole.value()) << 32;
+    words
+}
+
 /// The sum of a whole record whose header words and body have been copied out.
 pub(crate) fn whole_sum(words: &[u64; HEADER_WORDS], store_id: u64, at: Location) -> Checksum {
     let mut sum = Checksum::at(store_id, at);
@@ -209,8 +219,12 @@ pub(crate) fn expected_sum(first_word: u64) -> u32 {
     (first_word >> 32) as u32
 }
 
-fn tail_bytes(words: &[u64; HEADER_WORDS]) -> [u8; HEADER_BYTES - 8] {
-    let mut bytes = [0; HEADER_BYTES - 8];
+/// Bytes of the header words that the sums see: all but the first.
+pub(crate) const SUMMED_BYTES: usize = HEADER_BYTES - 8;
+
+/// The header words that the sums see, as bytes.
+pub(crate) fn tail_bytes(words: &[u64; HEADER_WORDS]) -> [u8; SUMMED_BYTES] {
+    let mut bytes = [0; SUMMED_BYTES];
     for (chunk, word) in bytes.chunks_exact_mut(8).zip(&words[1..]) {
         chunk.copy_from_slice(&word.to_le_bytes());
     }

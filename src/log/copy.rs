@@ -21,13 +21,11 @@ pub(crate) fn copy_out(words: &[AtomicU64], from: usize, into: &mut [u8]) -> boo
 }
 
 fn copy_aligned(words: &[AtomicU64], into: &mut [u8]) {
-    let mut chunks = into.chunks_exact_mut(8);
-    let mut words = words.iter();
-    for (chunk, word) in chunks.by_ref().zip(words.by_ref()) {
-        chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+    let (chunks, rest) = into.as_chunks_mut::<8>();
+    for (chunk, word) in chunks.iter_mut().zip(words) {
+        *chunk = word.load(Ordering::Relaxed).to_le_bytes();
     }
-    let rest = chunks.into_remainder();
-    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+    if let (false, Some(word)) = (rest.is_empty(), words.get(chunks.len())) {
         rest.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes()[..rest.len()]);
     }
 }
@@ -47,6 +45,9 @@ fn copy_shifted(words: &[AtomicU64], skip: usize, into: &mut [u8]) {
 /// Stores `parts` one after the other, beginning with word 0; the last word is filled with zeros.
 /// The caller has made sure that they fit.
 pub(crate) fn copy_in(words: &[AtomicU64], parts: &[&[u8]]) {
+    if let [whole] = parts {
+        return copy_in_aligned(words, whole);
+    }
     let mut words = words.iter();
     let mut put = |value: u64| {
         if let Some(word) = words.next() {
@@ -72,6 +73,18 @@ pub(crate) fn copy_in(words: &[AtomicU64], parts: &[&[u8]]) {
     }
     if filled > 0 {
         put(carry);
+    }
+}
+
+fn copy_in_aligned(words: &[AtomicU64], bytes: &[u8]) {
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for (word, chunk) in words.iter().zip(chunks) {
+        word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.get(chunks.len())) {
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        word.store(u64::from_le_bytes(last), Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::format::checksum::Checksum;
 use crate::format::location::Location;
-use crate::format::record::{HEADER_BYTES, HEADER_WORDS, Header, expected_sum, whole_sum};
+use crate::format::record::{
+    HEADER_BYTES, HEADER_WORDS, Header, SUMMED_BYTES, expected_sum, tail_bytes, whole_sum,
+};
 use crate::log::copy::copy_out;
 use crate::sys::sync::{AtomicU64, Ordering};
 
@@ -55,17 +57,15 @@ pub(crate) fn read(
     let body_at = 8 * at.unit() as usize + HEADER_BYTES;
     let tag_len = usize::from(header.tag_len);
     let value_at = header.front_len();
-    let mut small = [0; HEADER_BYTES - 8 + SMALL_BYTES];
-    if let Some(bytes) = small.get_mut(..HEADER_BYTES - 8 + header.body_len()) {
+    let mut small = [0; SUMMED_BYTES + SMALL_BYTES];
+    if let Some(bytes) = small.get_mut(..SUMMED_BYTES + header.body_len()) {
         // One piece: the header words as loaded, then the body.
-        for (chunk, word) in bytes.chunks_exact_mut(8).zip(&words[1..]) {
-            chunk.copy_from_slice(&word.to_le_bytes());
-        }
-        copy_out(segment, body_at, &mut bytes[HEADER_BYTES - 8..]);
+        bytes[..SUMMED_BYTES].copy_from_slice(&tail_bytes(&words));
+        copy_out(segment, body_at, &mut bytes[SUMMED_BYTES..]);
         if sum_of(store_id, at, bytes) != expected_sum(words[0]) {
             return Reading::Damaged;
         }
-        let body = &bytes[HEADER_BYTES - 8..];
+        let body = &bytes[SUMMED_BYTES..];
         if body[tag_len..value_at] != *key {
             return Reading::OtherKey;
         }

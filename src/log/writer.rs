@@ -1,7 +1,8 @@
 //! Writing one record.
 
+use crate::format::checksum::Checksum;
 use crate::format::location::Location;
-use crate::format::record::{HEADER_WORDS, Header};
+use crate::format::record::{HEADER_WORDS, Header, SUMMED_BYTES, tail_bytes, whole_sum, with_sums};
 use crate::log::copy::copy_in;
 use crate::sys::sync::{AtomicU64, Ordering, fence};
 
@@ -30,29 +31,34 @@ pub(crate) fn write_record(
     let Some(words) = segment.get(start..start + units) else {
         return false;
     };
-    let mut small = [0; SMALL_BYTES];
-    let len = header.body_len();
     let (head, tail) = words.split_at(HEADER_WORDS);
-    let encoded = match small.get_mut(..len) {
+    let front = header.words();
+    let mut small = [0; SUMMED_BYTES + SMALL_BYTES];
+    let sum = match small.get_mut(..SUMMED_BYTES + header.body_len()) {
         Some(small) => {
-            let mut rest = &mut small[..];
+            let (summed, mut rest) = small.split_at_mut(SUMMED_BYTES);
+            summed.copy_from_slice(&tail_bytes(&front));
             for part in body {
                 let (this, next) = rest.split_at_mut(part.len().min(rest.len()));
                 this.copy_from_slice(&part[..this.len()]);
                 rest = next;
             }
-            copy_in(tail, &[small]);
-            header.encode(store_id, at, &[small])
+            copy_in(tail, &[&small[SUMMED_BYTES..]]);
+            let mut sum = Checksum::at(store_id, at);
+            sum.update(small);
+            sum
         }
         None => {
             copy_in(tail, body);
-            header.encode(store_id, at, body)
+            let mut sum = whole_sum(&front, store_id, at);
+            body.iter().for_each(|part| sum.update(part));
+            sum
         }
     };
     if let Some(after) = segment.get(start + units) {
         after.store(0, Ordering::Relaxed);
     }
-    for (word, value) in head.iter().zip(encoded) {
+    for (word, value) in head.iter().zip(with_sums(front, store_id, at, sum)) {
         word.store(value, Ordering::Relaxed);
     }
     true

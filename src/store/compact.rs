@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::error::{ErrorKind, Result};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{HEADER_WORDS, Header, KEEP_ACCESS, Kind, TRANSACTION};
+use crate::format::settings::PowerLoss;
 use crate::log::copy::copy_out;
 use crate::log::reader;
 use crate::store::recover::key_in;
@@ -23,7 +24,7 @@ const LOOKS: u64 = 32;
 const MOVES: u64 = 64 * 1024 / 8;
 /// Segments' worth of drained files that wait to be used again, beyond which no more are drained
 /// ahead: a file is drained while one segment is active, that segment is sealed, and when the next
-/// one is sealed, too, the disk has it.
+/// one is sealed, too, the disk has it. Where nobody waits for the disk, one is enough.
 const SPARES: u64 = 3;
 /// Surplus files that one write deletes at most.
 const DISCARDS: u32 = 4;
@@ -67,7 +68,11 @@ impl Writer<'_> {
         if log <= allowed + segment {
             return Ok(());
         }
-        let has_spares = spare >= SPARES * segment && log - spare <= allowed + segment;
+        let wanted = match self.shared.head.settings().power_loss {
+            PowerLoss::Recover => SPARES,
+            PowerLoss::Clear => 1,
+        };
+        let has_spares = spare >= wanted * segment && log - spare <= allowed + segment;
         if !has_spares && self.state.first != self.tail.segment() {
             self.drain(LOOKS + units / 2, MOVES + 3 * units)?;
         }

@@ -1,10 +1,12 @@
 //! Room in the log: segments that begin, end, and are used again.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::entry::PAGE_WORDS;
 use crate::format::location::{Location, MAX_SEGMENT_UNITS, Segment};
 use crate::format::record::{HEADER_WORDS, Header, INDEX_SHARE_BYTES, Kind};
 use crate::format::segment::{DRAINED_WORD, HEADER_UNITS, MIN_SEGMENT_UNITS, SegmentHeader};
 use crate::format::settings::{PowerLoss, Settings};
+use crate::format::slot::BUCKET_WORDS;
 use crate::format::state::State;
 use crate::log::segments::MAX_SEGMENTS;
 use crate::log::writer::begin_reuse;
@@ -15,15 +17,17 @@ use crate::sys::sync::Ordering;
 
 /// Units that every segment keeps for the record that ends it, and one more.
 const SEAL_UNITS: u64 = HEADER_WORDS as u64 + 2 + 1;
-/// The share of a segment that puts leave to removals, relocations and jobs.
+/// The share of a segment that puts leave to removals, relocations and jobs, and the most that they
+/// leave: 4 KiB. A larger segment is never the only one, and has the next one made before it is full.
 const RESERVE_SHARE: u64 = 16;
+const MOST_RESERVE: u64 = 4096 / 8;
 /// The smallest segment there can be, for caches with a very small limit: 8 KiB.
 const TINY_SEGMENT_UNITS: u64 = 8 * 1024 / 8;
 
-/// The size of the next segment: a sixteenth of what is live, between 64 KiB and 16 MiB, and not
+/// The size of the next segment: a sixty-fourth of what is live, between 64 KiB and 16 MiB, and not
 /// more than a thirty-second of the limit.
 pub(crate) fn segment_units(live_bytes: u64, settings: &Settings) -> u64 {
-    let wanted = (live_bytes / 16 / 8).max(1).next_power_of_two();
+    let wanted = (live_bytes / 64 / 8).max(1).next_power_of_two();
     let limit = (settings.size_limit / 32 / 8).max(1);
     let most = (1 << limit.ilog2()).clamp(TINY_SEGMENT_UNITS, MAX_SEGMENT_UNITS);
     wanted.clamp(MIN_SEGMENT_UNITS.min(most), most)
@@ -50,9 +54,25 @@ pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> 
     log.saturating_add(table).saturating_add(state.file_bytes)
 }
 
+/// No footprint is larger: every part of it counted twice, and the largest of segments.
+fn most_footprint(state: &State) -> u64 {
+    const SEGMENTS_AND_FIRST_EXTENTS: u64 = 4 * 8 * MAX_SEGMENT_UNITS;
+    let lines = (state.geometry.buckets() + state.overflows).saturating_mul(BUCKET_WORDS as u64);
+    let words = lines.saturating_add(state.pages.saturating_mul(PAGE_WORDS as u64));
+    words
+        .saturating_mul(2 * 8)
+        .saturating_add(state.live_bytes.saturating_mul(2))
+        .saturating_add(state.file_bytes)
+        .saturating_add(SEGMENTS_AND_FIRST_EXTENTS)
+}
+
 /// Bytes by which a state exceeds what the size limit allows; the limit holds give or take one
 /// segment.
 pub(crate) fn excess(shared: &Shared, state: &State, settings: &Settings) -> u64 {
+    if most_footprint(state) <= settings.size_limit {
+        // Far within it, as nearly always: no need to be exact.
+        return 0;
+    }
     let segment = 8 * segment_units(state.live_bytes, settings);
     footprint(shared, state, settings).saturating_sub(settings.size_limit.saturating_add(segment))
 }
@@ -66,8 +86,9 @@ impl Writer<'_> {
     /// Makes room for a put and whatever jobs it needs first.
     pub(crate) fn room_for_put(&mut self, units: u64) -> Result<()> {
         self.first_things_first()?;
-        let reserve = self.active_units()? / RESERVE_SHARE;
-        if self.fits(units, reserve)? {
+        let active = self.active_units()?;
+        let reserve = (active / RESERVE_SHARE).min(MOST_RESERVE);
+        if self.fits_in(active, units + reserve) {
             return Ok(());
         }
         self.reserve_second_next()?;
@@ -87,7 +108,11 @@ impl Writer<'_> {
     /// Makes room for a relocation, which leaves some to removals.
     pub(crate) fn room_for_move(&mut self, units: u64) -> Result<()> {
         self.first_things_first()?;
-        let reserve = self.active_units()? / RESERVE_SHARE / 2;
+        let active = self.active_units()?;
+        let reserve = (active / RESERVE_SHARE).min(MOST_RESERVE) / 2;
+        if self.fits_in(active, units + reserve) {
+            return Ok(());
+        }
         self.room(units, reserve)
     }
 
@@ -130,7 +155,11 @@ impl Writer<'_> {
 
     /// Whether a record of `units` fits into the active segment.
     pub(crate) fn fits(&self, units: u64, reserve: u64) -> Result<bool> {
-        Ok(self.tail.unit() + units + reserve + SEAL_UNITS <= self.active_units()?)
+        Ok(self.fits_in(self.active_units()?, units + reserve))
+    }
+
+    fn fits_in(&self, active: u64, units: u64) -> bool {
+        self.tail.unit() + units + SEAL_UNITS <= active
     }
 
     fn room(&mut self, units: u64, reserve: u64) -> Result<()> {

@@ -58,9 +58,9 @@ pub(crate) fn flip<const WORDS: usize>(
 ) -> Applied {
     let next = applied.flip(location);
     let block = BLOCKS[next.block()];
-    for (index, word) in words.into_iter().enumerate() {
+    for (to, word) in head[block..block + WORDS].iter().zip(words) {
         // ORDERING: Release, pairs with the Acquire loads in `block`.
-        head[block + index].store(word, Ordering::Release);
+        to.store(word, Ordering::Release);
     }
     // ORDERING: Release, pairs with `applied`.
     head[APPLIED].store(next.0, Ordering::Release);

@@ -47,23 +47,23 @@ struct Extents {
     unit_words: usize,
     /// Units in extent 0: a power of two, so that a unit is found by shifts.
     base: u64,
+    first_level: u32,
     extents: [Extent; MAX_EXTENTS],
 }
 
 impl Extents {
     fn new(name: &'static str, unit_words: usize, base: u64) -> Extents {
         let extents = std::array::from_fn(|_| Extent::default());
-        Extents { name, unit_words, base, extents }
+        Extents { name, unit_words, base, first_level: base.ilog2(), extents }
     }
 
     /// The extent of a unit, and its index there.
     #[inline]
     fn place(&self, unit: u64) -> (usize, u64) {
-        if unit < self.base {
-            return (0, unit);
-        }
-        let level = unit.ilog2();
-        ((level - self.base.ilog2()) as usize + 1, unit - (1 << level))
+        // What is in extent 0 counts as being one level below what is in extent 1.
+        let level = (unit | self.base >> 1).ilog2();
+        let extent = (level + 1 - self.first_level) as usize;
+        (extent, if extent == 0 { unit } else { unit - (1 << level) })
     }
 
     fn extent_bytes(&self, extent: usize) -> u64 {

@@ -96,13 +96,15 @@ pub(crate) fn lookup<S: Space, T>(
 
 /// The buckets of a chain: the bucket itself and what is linked to it.
 pub(crate) fn chain<S: Space>(space: &S, bucket: u64) -> impl Iterator<Item = &Line> {
-    let mut next = space.bucket(bucket);
-    let mut left = MAX_CHAIN;
+    let (mut last, mut left) = (None, MAX_CHAIN);
     std::iter::from_fn(move || {
-        let line = next?;
-        left -= 1;
-        next = if left == 0 { None } else { link_of(line).and_then(|link| space.overflow(link)) };
-        Some(line)
+        let next = match last {
+            None => space.bucket(bucket)?,
+            Some(line) => space.overflow(link_of(line)?)?,
+        };
+        left = usize::checked_sub(left, 1)?;
+        last = Some(next);
+        Some(next)
     })
 }
 
