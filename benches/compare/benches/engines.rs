@@ -29,7 +29,7 @@ fn tempdir() -> tempfile::TempDir {
 
 fn fill<E: Engine>(engine: &E, from: u64, to: u64) {
     for index in from..to {
-        engine.set(&key(index), &value(index));
+        engine.set(&key(index), value(index));
     }
 }
 
@@ -101,7 +101,7 @@ fn overwrites<E: Engine>(group: &mut BenchmarkGroup<'_, WallTime>, engine: &E, c
             let keys: Vec<u64> = (0..READS).map(|_| rng.random_range(0..count)).collect();
             let start = Instant::now();
             for index in keys {
-                engine.set(&key(index), &value(index ^ 1));
+                engine.set(&key(index), value(index ^ 1));
             }
             per_operation(start.elapsed(), READS, iterations)
         });
@@ -168,7 +168,7 @@ fn mixed<E: Engine>(dir: &str, seed: u64) {
     for _ in 0..MIXED {
         let index = rng.random_range(0..count);
         if rng.random_range(0..10) == 0 {
-            engine.set(&key(index), &value(index ^ 1));
+            engine.set(&key(index), value(index ^ 1));
         } else {
             assert!(engine.get(&key(index), &mut out));
         }

@@ -5,6 +5,7 @@
 //! value into a buffer that is used again.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use firncache::{Cache, PowerLoss};
 use heed::types::Bytes;
@@ -132,11 +133,21 @@ pub fn key(index: u64) -> [u8; 16] {
     key
 }
 
-/// The value number `index`, which does not compress.
-pub fn value(index: u64) -> [u8; VALUE_BYTES] {
+/// A value for the key number `index`, which does not compress: one of a few that were made before, so
+/// that its making is not measured.
+pub fn value(index: u64) -> &'static [u8; VALUE_BYTES] {
+    static VALUES: OnceLock<Vec<[u8; VALUE_BYTES]>> = OnceLock::new();
+    let values = VALUES.get_or_init(|| (0..COUNT).map(make_value).collect());
+    &values[(index % COUNT) as usize]
+}
+
+/// How many values there are.
+const COUNT: u64 = 256;
+
+fn make_value(index: u64) -> [u8; VALUE_BYTES] {
     let mut seed = index | 1;
     std::array::from_fn(|_| {
-        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(index);
         (seed >> 56) as u8
     })
 }
