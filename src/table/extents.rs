@@ -190,6 +190,10 @@ impl TableFiles {
         }
         let mapped =
             self.dir.file(&extents.file_name(generation, number), self.writable).and_then(|file| {
+                if file.metadata()?.len() == 0 {
+                    // Another process is making it, and has committed nothing there yet.
+                    return Err(std::io::ErrorKind::NotFound.into());
+                }
                 adopt(extent, &file, extents.extent_bytes(number), generation, self.writable)
             });
         match mapped {
@@ -399,6 +403,17 @@ mod tests {
                 expected = (expected.0 + 1, 0);
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_is_being_made_is_no_failure_and_a_short_one_is() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = Arc::new(Dir::open(place.path()).unwrap());
+        let table = TableFiles::in_the_making(Arc::clone(&dir), Geometry::new(1, FIRST_BUCKETS));
+        let file = dir.create_file("table.1.0").unwrap();
+        assert!(table.bucket(0).is_none() && table.believe(0).is_ok());
+        file.set_len(64).unwrap();
+        assert!(table.bucket(0).is_none() && table.believe(0).is_err());
     }
 
     #[test]
