@@ -70,6 +70,15 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
     }
 }
 
+/// Nanoseconds on the clock that all processes of this machine share, that only goes forward and
+/// that nobody can turn. It begins anew with each boot.
+pub(crate) fn uptime_ns() -> u64 {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanos.unwrap_or(0))
+}
+
 /// The stored form of a moment, rounded down to the millisecond. What lies before 1970 is 0, what
 /// lies beyond the range is [`NEVER`].
 pub(crate) fn to_ms(time: SystemTime) -> u64 {

@@ -30,7 +30,8 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
-//! | 4 | `cache` | the public [`Cache`]: meaning, time, policy, codecs |
+//! | 5 | `cache` | the public [`Cache`]: meaning, time, policy, codecs |
+//! | 4 | `holds` | names that are held and waited for, across processes |
 //! | 3 | `store` | log, table and lock together: one durable map that processes share |
 //! | 2 | `log` | append-only segments · `table`: buckets and entries |
 //! | 1 | `format` | bytes and what they mean · `sys`: the operating system, and all unsafe code |
@@ -58,6 +59,8 @@ mod error;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+#[cfg(not(loom))]
+mod holds;
 mod log;
 #[cfg(all(test, loom))]
 mod models;

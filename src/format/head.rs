@@ -11,6 +11,7 @@
 //! byte 1536  state block 0
 //! byte 1792  state block 1
 //! byte 2048  settings
+//! byte 3072  bells: 128 words of 32 bits
 //! ```
 //!
 //! Words that different parties write lie on cache lines of their own.
@@ -42,6 +43,11 @@ pub(crate) const BLOCKS: [usize; 2] = [1536 / 8, 1792 / 8];
 pub(crate) const SETTINGS: usize = 2048 / 8;
 /// Byte offset of the lock word.
 pub(crate) const LOCK_BYTE: usize = 1024;
+/// Byte offset of the first bell, and how many there are: counters of 32 bits that waiters sleep on.
+pub(crate) const BELLS_BYTE: usize = 3072;
+pub(crate) const BELLS: usize = 128;
+
+const _: () = assert!(BELLS_BYTE + 4 * BELLS <= HEAD_BYTES);
 
 const MAGIC: u64 = u64::from_le_bytes(*b"firncach");
 const IDENTITY_WORDS: usize = 6;

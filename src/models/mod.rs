@@ -32,6 +32,8 @@
 //! lock: a taker that slept leaves no mark of waiters     locking::no_wake_up_is_lost
 //! lock: the mark of a dead owner's waiters is dropped    locking::a_sleeper_is_woken_after_a_death
 //! lock: the word is taken without proof of death         locking::a_waiter_takes_over
+//! bell: looked at before the bell is, or rung first      waiting (all)
+//! bell: rung or loaded Relaxed                           waiting::who_waits_is_woken
 //! pages: LIFE stored before the rest of the page         paging::pages_that_are_used_again
 //! pages: a life is not looked at again                   paging::pages_that_are_used_again
 //! pages: a life is not ended                             paging::merged_pages_are_over
@@ -39,6 +41,8 @@
 //! walk: a dead first page is given up                    paging::a_first_page_that_is_dropped
 //! ```
 
+#[path = "../store/bell.rs"]
+mod bell;
 #[path = "../store/lock.rs"]
 mod lock;
 #[path = "../store/look.rs"]
@@ -52,6 +56,7 @@ mod paging;
 mod reading;
 mod splitting;
 mod states;
+mod waiting;
 
 /// Runs a model in all interleavings with at most three forced switches.
 fn check(model: impl Fn() + Sync + Send + 'static) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::format::head::{
-    BOOT, CLEAN, DAMAGED, DEVICE, GEOMETRY, HITS, INODE, LOCK_BYTE, MISSES, SETTINGS, SYNC_FAILED,
-    TAIL,
+    BELLS, BELLS_BYTE, BOOT, CLEAN, DAMAGED, DEVICE, GEOMETRY, HITS, INODE, LOCK_BYTE, MISSES,
+    SETTINGS, SYNC_FAILED, TAIL,
 };
 use crate::format::location::Location;
 use crate::format::settings::{SETTINGS_WORDS, Settings};
@@ -43,6 +43,12 @@ impl Head {
     /// The lock word, if the page is mapped for writing.
     pub(crate) fn lock_word(&self) -> Option<&AtomicU32> {
         self.map.half(LOCK_BYTE)
+    }
+
+    /// The bell of this number; several numbers share one. If the page is mapped for writing.
+    pub(crate) fn bell(&self, number: u64) -> Option<&AtomicU32> {
+        let index = (number % BELLS as u64) as usize;
+        self.map.half(BELLS_BYTE + size_of::<u32>() * index)
     }
 
     #[inline]

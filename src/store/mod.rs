@@ -12,6 +12,7 @@
 //! ```
 
 pub(crate) mod apply;
+pub(crate) mod bell;
 pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod control;
@@ -28,6 +29,7 @@ pub(crate) mod history;
 pub(crate) mod lock;
 pub(crate) mod look;
 pub(crate) mod open;
+pub(crate) mod peers;
 #[cfg(test)]
 mod power_tests;
 pub(crate) mod read;

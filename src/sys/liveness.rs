@@ -162,10 +162,30 @@ fn hold_by_map(dir: &Dir, slot: u16, mut lock: Locked) -> io::Result<Option<Hold
 /// child that was forked in the middle of a claim has not run its handlers yet. Ask again.
 pub(crate) fn prove_dead(dir: &Dir, slot: u16) -> io::Result<Option<DeathProof>> {
     dir.make_dir(FOLDER)?;
+    prove_dead_there(dir, slot)
+}
+
+/// As [`prove_dead`], where the folder is known to be there.
+fn prove_dead_there(dir: &Dir, slot: u16) -> io::Result<Option<DeathProof>> {
     let Some(_gate) = Gate::shut(dir, slot)? else { return Ok(None) };
     let Some(lock) = Locked::take(dir, slot)? else { return Ok(None) };
     let incarnation = Contents::read(lock.file()?)?.incarnation;
     Ok(Some(DeathProof { slot, incarnation, _lock: lock }))
+}
+
+/// Whether the owner of `slot` under `incarnation` is dead for certain. No slot is kept from being
+/// claimed afterwards: that incarnation does not come again.
+///
+/// Like [`prove_dead`], it may miss a death for a moment. Ask again.
+pub(crate) fn is_over(dir: &Dir, slot: u16, incarnation: u64) -> io::Result<bool> {
+    match dir.file(&name(slot), false) {
+        // Somebody else has claimed the slot since: a process claims one when it is free only.
+        Ok(file) if Contents::read(&file)?.incarnation != incarnation => Ok(true),
+        Ok(_) => Ok(prove_dead_there(dir, slot)?.is_some()),
+        // Files of slots are never removed, but a directory can be copied without them.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// The process number that the last owner of `slot` left, for messages.

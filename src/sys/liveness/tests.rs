@@ -47,6 +47,19 @@ fn dead(dir: &Dir, slot: u16) -> DeathProof {
 }
 
 #[test]
+fn an_incarnation_that_is_over_stays_over() {
+    let (_place, dir) = fresh();
+    let first = claim(&dir).unwrap();
+    assert!(!is_over(&dir, 0, 1).unwrap());
+    drop(first);
+    drop(dead(&dir, 0));
+    assert!(is_over(&dir, 0, 1).unwrap());
+    let _second = claim(&dir).unwrap();
+    assert!(is_over(&dir, 0, 1).unwrap() && !is_over(&dir, 0, 2).unwrap());
+    assert!(is_over(&dir, 7, 1).unwrap(), "never claimed");
+}
+
+#[test]
 fn claims_take_the_lowest_free_slot_and_count_its_incarnations() {
     let (_place, dir) = fresh();
     let first = claim(&dir).unwrap();
