@@ -30,6 +30,7 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
+//! | 7 | [`recipes`] | locks, semaphores, throttles and the like, upon a cache |
 //! | 5 | `cache` | the public [`Cache`]: meaning, time, policy, codecs |
 //! | 4 | `holds` | names that are held and waited for, across processes |
 //! | 3 | `store` | log, table and lock together: one durable map that processes share |
@@ -65,6 +66,8 @@ mod log;
 #[cfg(all(test, loom))]
 mod models;
 #[cfg(not(loom))]
+pub mod recipes;
+#[cfg(not(loom))]
 mod store;
 mod sys;
 mod table;
@@ -78,6 +81,7 @@ pub use crate::cache::{
     codec::{Bincode, Codec, ReadValue},
     entry::{Entry, SetOptions, Side},
     iterate::{Items, Iter, SortedKeys},
+    memoize::{MemoizeOptions, Memoized},
     options::{DEFAULT_TIMEOUT, Durability, Options},
     stats::Stats,
     stream::ValueReader,

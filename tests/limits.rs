@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use firncache::recipes::Lock;
 use firncache::{Cache, Eviction};
 
 /// Counts the bytes that are allocated and not yet freed.
@@ -51,6 +52,7 @@ fn descriptors() -> usize {
 #[test]
 fn a_cache_takes_no_more_than_it_says() {
     an_empty_cache_is_small();
+    a_lock_is_small();
     heap_memory_does_not_grow_with_the_entries();
     disk_stays_within_the_limit();
 }
@@ -65,6 +67,23 @@ fn an_empty_cache_is_small() {
     assert!(on_disk(dir.path()) <= 128 * 1024, "{}", on_disk(dir.path()));
     assert!(descriptors() - before <= 3, "{}", descriptors() - before);
     drop(cache);
+    assert_eq!(descriptors(), before);
+}
+
+fn a_lock_is_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = descriptors();
+    let cache = Cache::open(dir.path()).unwrap();
+    let lock = Lock::new(&cache, "lock");
+    for _ in 0..10_000 {
+        drop(lock.acquire().unwrap());
+    }
+    assert!(descriptors() - before <= 6, "{}", descriptors() - before);
+    let bytes = on_disk(dir.path());
+    assert!(bytes <= 384 * 1024, "{bytes}");
+    assert!(cache.disk_usage().unwrap() <= bytes);
+    assert!(cache.disk_usage().unwrap() >= bytes / 2, "what locks take is counted");
+    drop((lock, cache));
     assert_eq!(descriptors(), before);
 }
 

@@ -15,6 +15,8 @@ mod killed;
 mod ledger;
 #[path = "process/single.rs"]
 mod single;
+#[path = "process/together.rs"]
+mod together;
 #[path = "process/worker.rs"]
 mod worker;
 #[path = "process/writer.rs"]
@@ -58,6 +60,9 @@ fn worker() {
         "read" => writer::read(directory, number),
         "hold" => single::hold(directory),
         "count" => single::count(directory),
+        together if together.starts_with("together ") => {
+            together::work(together, directory, number);
+        }
         "open" => single::open_and_set(directory, number),
         other => panic!("no work is called {other}"),
     }

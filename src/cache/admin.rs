@@ -126,7 +126,10 @@ impl Cache {
     /// ```
     pub fn check(&self) -> Result<Report> {
         self.outside_transaction("check()")?;
-        let findings = self.0.store.check(self.0.timeout)?;
+        let mut findings = self.0.store.check(self.0.timeout)?;
+        if let Some(holds) = self.0.holds.existing()? {
+            findings.extend(holds.check(self.0.timeout)?);
+        }
         let findings = findings.into_iter().map(|it| Finding { path: it.path, what: it.what });
         Ok(Report { findings: findings.collect() })
     }
@@ -139,7 +142,10 @@ impl Cache {
     /// As [`Cache::check`]; [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
     pub fn repair(&self) -> Result<Report> {
         self.outside_transaction("repair()")?;
-        let findings = self.0.store.repair(self.0.timeout)?;
+        let mut findings = self.0.store.repair(self.0.timeout)?;
+        if let Some(holds) = self.0.holds.existing()? {
+            findings.extend(holds.repair(self.0.timeout)?);
+        }
         let findings = findings.into_iter().map(|it| Finding { path: it.path, what: it.what });
         Ok(Report { findings: findings.collect() })
     }

@@ -23,6 +23,7 @@
 //! options entry            what can be said when opening and storing
 //! read write counter       one key at a time
 //! many stream              many keys at once; values of any size
+//! once memoize early       values that are computed once at a time
 //! iterate                  all keys, in insertion order or sorted
 //! cull expire tags         removing: by policy, by time, by label
 //! transaction stats admin  several operations as one; counters; upkeep
@@ -34,17 +35,21 @@
 //! nothing.
 
 pub(crate) mod admin;
+pub(crate) mod arguments;
 pub(crate) mod bincode_de;
 pub(crate) mod codec;
 pub(crate) mod counter;
 pub(crate) mod cull;
+pub(crate) mod early;
 pub(crate) mod entry;
 pub(crate) mod expire;
 pub(crate) mod iterate;
 pub(crate) mod kind;
 pub(crate) mod many;
+pub(crate) mod memoize;
 pub(crate) mod native_de;
 pub(crate) mod native_ser;
+pub(crate) mod once;
 pub(crate) mod options;
 pub(crate) mod peel;
 pub(crate) mod pop;
@@ -72,6 +77,7 @@ use crate::cache::options::{Durability, Options};
 use crate::cache::temporary::TemporaryDir;
 use crate::clock::{Clock, NEVER, to_ms};
 use crate::error::{Error, ErrorKind, Result};
+use crate::holds::Holds;
 use crate::store::Store;
 
 /// A persistent map from keys to values, in a directory, shared by threads and processes.
@@ -101,6 +107,7 @@ pub struct Cache(Arc<Handle>);
 /// What the clones of a handle share.
 struct Handle {
     store: Store,
+    holds: Holds,
     timeout: Duration,
     codec: AnyCodec,
     clock: Arc<dyn Clock>,
@@ -163,6 +170,29 @@ impl Cache {
             store.sync_log()?;
         }
         Ok(())
+    }
+
+    /// What is held and waited for in this cache; not for handles that only read.
+    pub(crate) fn holds(&self) -> Result<&Holds> {
+        if !self.0.store.is_read_only() {
+            return Ok(&self.0.holds);
+        }
+        Err(Error::new(
+            ErrorKind::ReadOnly,
+            "cannot hold anything in a cache that was opened read-only: open it without \
+             read_only(true), with write access to its directory",
+        )
+        .at(self.directory()))
+    }
+
+    /// How long this handle waits for a writer lock.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
+    /// Whether this thread has a transaction open on this cache.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.0.store.is_in_transaction()
     }
 
     /// Refuses what cannot be part of a transaction.

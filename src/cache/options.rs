@@ -9,6 +9,7 @@ use crate::cache::{Cache, Handle, temporary::TemporaryDir};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::settings::{Eviction, PowerLoss, Settings};
+use crate::holds::Holds;
 use crate::store::Store;
 use crate::store::open::OpenOptions;
 
@@ -233,6 +234,7 @@ impl Options {
             },
         )?;
         let cache = Cache::new(Handle {
+            holds: Holds::new(store.directory(), self.allow_untrusted),
             store,
             timeout: self.timeout,
             codec,

@@ -122,7 +122,7 @@ pub(crate) fn is_evictable(writer: &Writer<'_>, view: &EntryView) -> Result<bool
 }
 
 /// The output function of SplitMix64 (Steele, Lea, Flood 2014).
-fn mixed(seed: u64) -> u64 {
+pub(crate) fn mixed(seed: u64) -> u64 {
     let seed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let seed = (seed ^ seed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     seed ^ seed >> 31

@@ -140,7 +140,7 @@ impl Cache {
 
     /// Reads a live value whole, as [`Cache::read_whole`], and notes the hit or miss.
     #[inline]
-    fn read_noted(
+    pub(crate) fn read_noted(
         &self,
         key: &[u8],
         tag: Option<&mut Vec<u8>>,

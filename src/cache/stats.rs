@@ -63,13 +63,14 @@ impl Cache {
         store.write(self.0.timeout, |writer| Ok(volume(&writer.state())))
     }
 
-    /// Gives the bytes that the directory takes on disk. Asks the system about every file.
+    /// Gives the bytes that the directory takes on disk, with what locks and waiting take there.
+    /// Asks the system about every file.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Io`](crate::ErrorKind::Io).
     pub fn disk_usage(&self) -> Result<u64> {
-        self.0.store.disk_usage()
+        Ok(self.0.store.disk_usage()? + self.0.holds.disk_usage()?)
     }
 
     /// Gives the counters.

@@ -114,10 +114,21 @@ impl Cache {
         only_if_missing: bool,
     ) -> Result<bool> {
         let key = KeyBuf::of(&key)?;
+        self.store_encoded(key.as_bytes(), value, options, only_if_missing)
+    }
+
+    /// Stores a value under an encoded key.
+    pub(crate) fn store_encoded<V: Serialize + ?Sized>(
+        &self,
+        key: &[u8],
+        value: &V,
+        options: &SetOptions,
+        only_if_missing: bool,
+    ) -> Result<bool> {
         with_scratch(|buffer| {
             let kind = encode(value, &self.0.codec, buffer)?;
-            let value = self.place(key.as_bytes(), buffer, options)?;
-            self.put(key.as_bytes(), kind, value, options, only_if_missing)
+            let value = self.place(key, buffer, options)?;
+            self.put(key, kind, value, options, only_if_missing)
         })
     }
 

@@ -1,5 +1,6 @@
 use std::fs;
 
+use firncache::recipes::Lock;
 use firncache::{Cache, SetOptions};
 
 use crate::common::{cache, keys};
@@ -76,6 +77,21 @@ fn a_closed_directory_can_be_copied() {
     assert_eq!(copy.get_bytes("large").unwrap().unwrap().len(), 400_000);
     copy.set("new", &1).unwrap();
     assert!(copy.check().unwrap().is_clean());
+}
+
+#[test]
+fn a_copied_directory_holds_nothing() {
+    let cache = cache();
+    cache.set("key", &1).unwrap();
+    let guard = Lock::new(&cache, "lock").acquire().unwrap();
+    let to = cache.dir.path().join("copy");
+    copy(cache.directory(), &to);
+    let other = Cache::open(&to).unwrap();
+    assert!(other.disk_usage().unwrap() > 0);
+    assert!(Lock::new(&other, "lock").try_acquire().unwrap().is_some());
+    assert!(other.check().unwrap().is_clean());
+    assert!(Lock::new(&cache, "lock").try_acquire().unwrap().is_none());
+    drop(guard);
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {
