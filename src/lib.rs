@@ -73,9 +73,10 @@ pub use crate::cache::{
     Cache,
     admin::{Finding, Report},
     codec::{Bincode, Codec, ReadValue},
-    entry::{Entry, SetOptions, Side},
+    entry::{Entry, SetOptions},
     iterate::{Items, Iter, SortedKeys},
     options::{DEFAULT_TIMEOUT, Durability, Options},
+    queue::{PushOptions, QueueOptions},
     stats::Stats,
     stream::ValueReader,
     transaction::Transaction,
@@ -85,6 +86,7 @@ pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::format::from_key::FromKey;
 pub use crate::format::key::{Key, MAX_KEY_BYTES};
 pub use crate::format::key_buf::{KeyBuf, ToKey};
+pub use crate::format::queue::Side;
 pub use crate::format::settings::{
     DEFAULT_CULL_LIMIT, DEFAULT_SIZE_LIMIT, DEFAULT_VALUE_FILE_THRESHOLD, Eviction,
     MAX_VALUE_FILE_THRESHOLD, PowerLoss, Settings,

@@ -22,6 +22,7 @@
 //! ```text
 //! options entry            what can be said when opening and storing
 //! read write counter       one key at a time
+//! queue                    both ends of queues of keys
 //! many stream              many keys at once; values of any size
 //! iterate                  all keys, in insertion order or sorted
 //! cull expire tags         removing: by policy, by time, by label
@@ -48,6 +49,7 @@ pub(crate) mod native_ser;
 pub(crate) mod options;
 pub(crate) mod peel;
 pub(crate) mod pop;
+pub(crate) mod queue;
 pub(crate) mod rank;
 pub(crate) mod read;
 pub(crate) mod sieve;

@@ -30,6 +30,7 @@ pub(crate) mod look;
 pub(crate) mod open;
 #[cfg(test)]
 mod power_tests;
+pub(crate) mod queues;
 pub(crate) mod read;
 pub(crate) mod rebuild;
 pub(crate) mod recover;

@@ -11,6 +11,7 @@ mod iteration;
 mod large;
 mod limits;
 mod options;
+mod queues;
 mod tags;
 mod transactions;
 mod upkeep;
