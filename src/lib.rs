@@ -30,6 +30,7 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
+//! | 5 | `deque` | [`Deque`], made of a cache |
 //! | 4 | `cache` | the public [`Cache`]: meaning, time, policy, codecs |
 //! | 3 | `store` | log, table and lock together: one durable map that processes share |
 //! | 2 | `log` | append-only segments · `table`: buckets and entries |
@@ -54,6 +55,8 @@ const _: () = assert!(1u16.to_le() == 1, "64-bit little-endian machines only");
 #[cfg(not(loom))]
 mod cache;
 mod clock;
+#[cfg(not(loom))]
+mod deque;
 mod error;
 mod format;
 #[cfg(fuzzing)]
@@ -82,6 +85,8 @@ pub use crate::cache::{
     transaction::Transaction,
 };
 pub use crate::clock::{Clock, SystemClock};
+#[cfg(not(loom))]
+pub use crate::deque::{Deque, DequeIter, DequeOptions};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::format::from_key::FromKey;
 pub use crate::format::key::{Key, MAX_KEY_BYTES};

@@ -22,7 +22,7 @@
 //! ```text
 //! options entry            what can be said when opening and storing
 //! read write counter       one key at a time
-//! queue                    both ends of queues of keys
+//! queue ends               both ends of queues of keys; what a deque asks for
 //! many stream              many keys at once; values of any size
 //! iterate                  all keys, in insertion order or sorted
 //! cull expire tags         removing: by policy, by time, by label
@@ -39,6 +39,7 @@ pub(crate) mod bincode_de;
 pub(crate) mod codec;
 pub(crate) mod counter;
 pub(crate) mod cull;
+pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod expire;
 pub(crate) mod iterate;

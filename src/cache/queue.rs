@@ -374,24 +374,40 @@ impl Cache {
     ) -> Result<Option<(u64, Header, Entry<V>)>> {
         let mut tag = Vec::new();
         with_scratch(|value| {
-            for round in 0.. {
-                let is_stuck = round == MAX_ROUNDS || self.0.store.is_read_only();
-                let look = match is_stuck {
-                    true => self.look_through(queue, side, &mut tag, value)?,
-                    false => self.look(queue, side, &mut tag, value)?,
-                };
-                match look {
-                    Look::Empty { has_expired: true } if is_pull => self.tidy(queue, side)?,
-                    Look::Empty { .. } => return Ok(None),
-                    Look::Untidy => self.tidy(queue, side)?,
-                    Look::Item(number, header) => {
-                        let entry = Entry::read(&header, &tag, value, &self.0.codec)?;
-                        return Ok(Some((number, header, entry)));
-                    }
-                }
-            }
-            Ok(None)
+            let end = self.find_end(queue, side, is_pull, &mut tag, value)?;
+            let Some((number, header)) = end else { return Ok(None) };
+            let entry = Entry::read(&header, &tag, value, &self.0.codec)?;
+            Ok(Some((number, header, entry)))
         })
+    }
+
+    /// The number and the header of the outermost live item on a side.
+    pub(crate) fn outermost(&self, queue: &Queue, side: Side) -> Result<Option<(u64, Header)>> {
+        with_scratch(|value| self.find_end(queue, side, false, &mut Vec::new(), value))
+    }
+
+    fn find_end(
+        &self,
+        queue: &Queue,
+        side: Side,
+        is_pull: bool,
+        tag: &mut Vec<u8>,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<(u64, Header)>> {
+        for round in 0.. {
+            let is_stuck = round == MAX_ROUNDS || self.0.store.is_read_only();
+            let look = match is_stuck {
+                true => self.look_through(queue, side, tag, value)?,
+                false => self.look(queue, side, tag, value)?,
+            };
+            match look {
+                Look::Empty { has_expired: true } if is_pull => self.tidy(queue, side)?,
+                Look::Empty { .. } => return Ok(None),
+                Look::Untidy => self.tidy(queue, side)?,
+                Look::Item(number, header) => return Ok(Some((number, header))),
+            }
+        }
+        Ok(None)
     }
 
     /// The stored bounds of a queue, and the record that they were read from.
@@ -483,7 +499,7 @@ impl Cache {
     }
 
     /// Removes the outermost live item on a side if it is the one that is meant.
-    fn take(
+    pub(crate) fn take(
         &self,
         queue: &Queue,
         side: Side,

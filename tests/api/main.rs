@@ -1,4 +1,4 @@
-//! Every operation of `Cache`, and what is promised about it.
+//! Every operation of `Cache` and `Deque`, and what is promised about it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,6 +6,7 @@ mod basics;
 mod bulk;
 mod common;
 mod counting;
+mod deque;
 mod expiry;
 mod iteration;
 mod large;
