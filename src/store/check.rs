@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::format::entry::{Deadline, tag_hash};
 use crate::format::key::CONTROL_KEY;
 use crate::format::location::Location;
+use crate::format::queue::{Bounds, Queue};
 use crate::format::record::Kind;
 use crate::format::segment::HEADER_UNITS;
 use crate::format::slot::SLOTS;
@@ -127,6 +128,13 @@ impl Writer<'_> {
         }
         if header.is_control() != (key_in(&header, &body).first() == Some(&CONTROL_KEY)) {
             problem("its flag and its key differ about whose it is");
+        }
+        if self.state.controls != 0
+            && let Some((queue, number)) = Queue::of_item(key_in(&header, &body))
+            && let Some(bounds) = self.bounds(&queue)?.filter(Bounds::is_whole)
+            && !bounds.contains(number)
+        {
+            problem("it lies beyond the bounds of its queue");
         }
         let buckets = self.state.geometry.buckets();
         match publish::find(&self.shared.table, buckets, hash, at) {

@@ -77,7 +77,7 @@ impl Writer<'_> {
     }
 
     /// The stored bounds of a queue; `None` if there are none, or they are damaged.
-    fn bounds(&self, queue: &Queue) -> Result<Option<Bounds>> {
+    pub(crate) fn bounds(&self, queue: &Queue) -> Result<Option<Bounds>> {
         let Some(found) = self.find(self.hashed(queue.control()))? else { return Ok(None) };
         let (mut tag, mut value) = (Vec::new(), Vec::new());
         let is_sound = self.read(&found, &mut tag, &mut value)?;
@@ -443,6 +443,7 @@ mod tests {
         }
         let narrow = Bounds { front: START, back: START + 7, since: 0 };
         store.write(PATIENCE, |writer| writer.store_bounds(&queue(), narrow, 1)).unwrap();
+        assert_eq!(store.check(PATIENCE).unwrap().len(), 12);
         assert_eq!(push(&store, Side::Back), START + 20);
     }
 
