@@ -194,6 +194,14 @@ impl Cache {
     ///
     /// As [`Cache::push`]; [`ErrorKind::Key`](crate::ErrorKind::Key) also for a prefix that is too
     /// long, and for what cannot be a tag.
+    ///
+    /// ```
+    /// use firncache::{Key, PushOptions};
+    /// # let cache = firncache::Cache::temporary()?;
+    /// let key = cache.push_with("page", PushOptions::new().prefix("jobs"))?;
+    /// assert_eq!(key, Key::from("jobs-500000000000000"));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn push_with<V: Serialize + ?Sized>(&self, value: &V, options: PushOptions) -> Result<Key> {
         let PushOptions { prefix, side, set } = options;
         let queue = Queue::new(prefix.as_deref())?;
@@ -274,6 +282,16 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::pull`].
+    ///
+    /// ```
+    /// use firncache::{PushOptions, QueueOptions};
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.push_with("page", PushOptions::new().prefix("jobs").tag("urgent"))?;
+    /// assert!(cache.pull::<String>()?.is_none());
+    /// let (_, entry) = cache.pull_with::<String>(QueueOptions::new().prefix("jobs"))?.unwrap();
+    /// assert_eq!((entry.value.as_str(), entry.tag), ("page", Some("urgent".into())));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn pull_with<V: DeserializeOwned>(
         &self,
         options: QueueOptions,
@@ -353,6 +371,16 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::peek`].
+    ///
+    /// ```
+    /// use firncache::{QueueOptions, Side};
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.push(&1)?;
+    /// cache.push(&2)?;
+    /// let last = cache.peek_with::<i32>(QueueOptions::new().side(Side::Back))?;
+    /// assert_eq!(last.unwrap().1.value, 2);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn peek_with<V: DeserializeOwned>(
         &self,
         options: QueueOptions,

@@ -170,6 +170,11 @@ impl<T> Deque<T> {
     /// # Errors
     ///
     /// As [`Cache::len`].
+    ///
+    /// ```
+    /// assert!(firncache::Deque::<i32>::temporary()?.is_empty()?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn is_empty(&self) -> Result<bool> {
         self.cache.is_empty()
     }

@@ -42,6 +42,13 @@ impl<T: DeserializeOwned> Deque<T> {
     /// # Errors
     ///
     /// As [`Cache::peek`].
+    ///
+    /// ```
+    /// let deque = firncache::Deque::temporary()?;
+    /// deque.extend(1..4)?;
+    /// assert_eq!(deque.back()?, Some(3));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn back(&self) -> Result<Option<T>> {
         self.peek(Side::Back)
     }
