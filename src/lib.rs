@@ -31,6 +31,7 @@
 //! | floor | module | what it is |
 //! |---|---|---|
 //! | 7 | [`recipes`] | locks, semaphores, throttles and the like, upon a cache |
+//! | 6 | `deque` | [`Deque`], made of a cache |
 //! | 5 | `cache` | the public [`Cache`]: meaning, time, policy, codecs |
 //! | 4 | `holds` | names that are held and waited for, across processes |
 //! | 3 | `store` | log, table and lock together: one durable map that processes share |
@@ -56,6 +57,8 @@ const _: () = assert!(1u16.to_le() == 1, "64-bit little-endian machines only");
 #[cfg(not(loom))]
 mod cache;
 mod clock;
+#[cfg(not(loom))]
+mod deque;
 mod error;
 mod format;
 #[cfg(fuzzing)]
@@ -79,19 +82,23 @@ pub use crate::cache::{
     Cache,
     admin::{Finding, Report},
     codec::{Bincode, Codec, ReadValue},
-    entry::{Entry, SetOptions, Side},
+    entry::{Entry, SetOptions},
     iterate::{Items, Iter, SortedKeys},
     memoize::{MemoizeOptions, Memoized},
     options::{DEFAULT_TIMEOUT, Durability, Options},
+    queue::{PushOptions, QueueOptions},
     stats::Stats,
     stream::ValueReader,
     transaction::Transaction,
 };
 pub use crate::clock::{Clock, SystemClock};
+#[cfg(not(loom))]
+pub use crate::deque::{Deque, DequeIter, DequeOptions};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::format::from_key::FromKey;
 pub use crate::format::key::{Key, MAX_KEY_BYTES};
 pub use crate::format::key_buf::{KeyBuf, ToKey};
+pub use crate::format::queue::Side;
 pub use crate::format::settings::{
     DEFAULT_CULL_LIMIT, DEFAULT_SIZE_LIMIT, DEFAULT_VALUE_FILE_THRESHOLD, Eviction,
     MAX_VALUE_FILE_THRESHOLD, PowerLoss, Settings,

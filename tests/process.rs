@@ -13,6 +13,8 @@
 mod killed;
 #[path = "process/ledger.rs"]
 mod ledger;
+#[path = "process/queue.rs"]
+mod queue;
 #[path = "process/single.rs"]
 mod single;
 #[path = "process/together.rs"]
@@ -64,6 +66,9 @@ fn worker() {
             together::work(together, directory, number);
         }
         "open" => single::open_and_set(directory, number),
+        "queue" => queue::push_and_pull(directory, number),
+        "queue for ever" => queue::push_and_pull_for_ever(directory, number),
+        "deque" => queue::use_deque(directory, number),
         other => panic!("no work is called {other}"),
     }
 }

@@ -180,10 +180,11 @@ impl Memory {
                 policy => self.ranking.next(writer, policy, spared)?,
             };
             let Some(victim) = victim else { break };
-            if !remove(writer, &victim, CULLED)? {
-                break;
+            match remove(writer, &victim, CULLED)? {
+                Removed::Nothing => break,
+                Removed::Own => {}
+                Removed::Key => removed += 1,
             }
-            removed += 1;
         }
         Ok(removed)
     }
@@ -222,7 +223,7 @@ impl Sweep {
                 let is_expired =
                     writer.current(&view).is_some_and(|now| now.deadline.expires_ms() < now_ms);
                 if is_expired {
-                    removed += u64::from(remove(writer, &view, EXPIRED)?);
+                    removed += remove(writer, &view, EXPIRED)?.count();
                 }
             }
             if let Some(page) = self.page.take() {
@@ -261,13 +262,34 @@ impl Sweep {
     }
 }
 
+/// What [`remove`] has removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Removed {
+    Nothing,
+    Key,
+    /// A key of the cache's own, which nobody counts.
+    Own,
+}
+
+impl Removed {
+    pub(crate) fn count(self) -> u64 {
+        u64::from(self == Removed::Key)
+    }
+}
+
 /// Removes the key of an entry, if it is still there and this thread's transaction has not changed
-/// it; tells whether it did.
-pub(crate) fn remove(writer: &mut Writer<'_>, view: &EntryView, flags: u8) -> Result<bool> {
-    let Some(view) = writer.current(view) else { return Ok(false) };
-    if writer.session.overlay.is_some() && writer.found(&view)?.is_none() {
-        return Ok(false);
+/// it.
+pub(crate) fn remove(writer: &mut Writer<'_>, view: &EntryView, flags: u8) -> Result<Removed> {
+    let Some(view) = writer.current(view) else { return Ok(Removed::Nothing) };
+    let is_joined = writer.session.overlay.is_some();
+    let mut removed = Removed::Key;
+    if is_joined || writer.has_controls() {
+        match writer.found(&view)? {
+            None if is_joined => return Ok(Removed::Nothing),
+            Some(found) if found.header.is_control() => removed = Removed::Own,
+            _ => {}
+        }
     }
     writer.remove_entry(&view, flags)?;
-    Ok(true)
+    Ok(removed)
 }

@@ -12,15 +12,6 @@ use crate::format::key::{Key, NULL};
 use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::format::record::Header;
 
-/// An end of an order: the first or the last.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Side {
-    /// The first, the oldest.
-    Front,
-    /// The last, the newest.
-    Back,
-}
-
 /// A value with what is known about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry<V> {

@@ -70,7 +70,7 @@ impl Cache {
                     };
                     for view in &page.entries {
                         if entry_wanted(writer, view)? {
-                            removed += u64::from(remove(writer, view, flags)?);
+                            removed += remove(writer, view, flags)?.count();
                         }
                     }
                     writer.tighten(page.number);
@@ -90,7 +90,7 @@ impl Cache {
                 for (key, found) in writer.own() {
                     if own_wanted(writer, &found)? {
                         writer.remove(&key, &found, flags)?;
-                        own += 1;
+                        own += u64::from(!found.header.is_control());
                     }
                 }
                 Ok(own)

@@ -6,10 +6,11 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
-use crate::cache::entry::{Entry, Side};
+use crate::cache::entry::Entry;
 use crate::cache::value::decode;
 use crate::error::{Error, Result};
 use crate::format::key::Key;
+use crate::format::queue::Side;
 use crate::format::record::{FileRef, Header};
 use crate::store::scan::{Item, Scan};
 

@@ -22,6 +22,7 @@
 //! ```text
 //! options entry            what can be said when opening and storing
 //! read write counter       one key at a time
+//! queue ends               both ends of queues of keys; what a deque asks for
 //! many stream              many keys at once; values of any size
 //! once memoize early       values that are computed once at a time
 //! iterate                  all keys, in insertion order or sorted
@@ -41,6 +42,7 @@ pub(crate) mod codec;
 pub(crate) mod counter;
 pub(crate) mod cull;
 pub(crate) mod early;
+pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod expire;
 pub(crate) mod iterate;
@@ -53,6 +55,7 @@ pub(crate) mod once;
 pub(crate) mod options;
 pub(crate) mod peel;
 pub(crate) mod pop;
+pub(crate) mod queue;
 pub(crate) mod rank;
 pub(crate) mod read;
 pub(crate) mod sieve;

@@ -219,6 +219,17 @@ impl Options {
         self.open_at(&path, Some(temporary))
     }
 
+    /// The options of an open handle, for another directory.
+    pub(super) fn alike(handle: &Handle) -> Options {
+        Options {
+            timeout: handle.timeout,
+            codec: Ok(handle.codec.clone()),
+            clock: Arc::clone(&handle.clock),
+            durability: handle.durability,
+            ..Options::default()
+        }
+    }
+
     fn open_at(self, path: &Path, temporary: Option<TemporaryDir>) -> Result<Cache> {
         let mut initial = Settings::default();
         self.asked.apply(&mut initial);

@@ -7,6 +7,7 @@
 //! reading a page, and a cache of up to 256 keys is ranked exactly.
 
 use crate::cache::cull::Spared;
+use crate::clock::NEVER;
 use crate::error::Result;
 use crate::format::settings::Eviction;
 use crate::store::Writer;
@@ -116,9 +117,17 @@ fn rank_of(view: &EntryView, policy: Eviction) -> u64 {
     }
 }
 
-/// Whether the transaction of this thread, if there is one, has left the entry alone.
+/// Whether the transaction of this thread, if there is one, has left the entry alone, and it is not
+/// one of the cache's own keys that are kept for ever.
 pub(crate) fn is_evictable(writer: &Writer<'_>, view: &EntryView) -> Result<bool> {
-    Ok(writer.session.overlay.is_none() || writer.found(view)?.is_some())
+    let is_joined = writer.session.overlay.is_some();
+    if !is_joined && !writer.has_controls() {
+        return Ok(true);
+    }
+    Ok(match writer.found(view)? {
+        Some(found) => !found.header.is_control() || found.header.expires_ms != NEVER,
+        None => !is_joined,
+    })
 }
 
 /// The output function of SplitMix64 (Steele, Lea, Flood 2014).

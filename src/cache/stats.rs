@@ -35,9 +35,9 @@ impl Cache {
     pub fn len(&self) -> Result<u64> {
         let store = &self.0.store;
         if !store.is_in_transaction() {
-            return Ok(store.state().len);
+            return Ok(store.state().user_len());
         }
-        store.write(self.0.timeout, |writer| Ok(writer.state().len))
+        store.write(self.0.timeout, |writer| Ok(writer.state().user_len()))
     }
 
     /// Tells whether there is no key, not even an expired one.

@@ -7,7 +7,7 @@ use crate::format::head::{self, Identity};
 use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{
-    CULLED, EXPIRED, FILE, FileRef, Header, KEEP_ACCESS, Kind, TRANSACTION,
+    CONTROL, CULLED, EXPIRED, FILE, FileRef, Header, KEEP_ACCESS, Kind, TRANSACTION,
 };
 use crate::format::segment::{DRAINED_WORD, HEADER_UNITS, MIN_SEGMENT_UNITS, SegmentHeader};
 use crate::format::settings::{Eviction, PowerLoss, Settings};
@@ -59,7 +59,7 @@ fn words_of_the_head() {
 #[test]
 fn words_of_a_state_block() {
     let words: [u64; STATE_WORDS] = std::array::from_fn(|index| match index {
-        20.. => 0,
+        21.. => 0,
         10 => 0x0000_000b_0000_000a,
         8 | 9 => 0x0000_0102_0000_0103 + index as u64,
         _ => 0x0000_1000_0000_0000 + index as u64,
@@ -75,7 +75,8 @@ fn words_of_a_state_block() {
     assert_eq!([state.drained.bits(), state.log_units, state.synced.bits()][..], words[11..14]);
     assert_eq!([state.merge_page, state.min_expiry_ms][..], words[14..16]);
     assert_eq!([state.evictions, state.expirations][..], words[16..18]);
-    assert_eq!([state.settings.bits(), state.spare_units][..], words[18..20]);
+    let last = [state.settings.bits(), state.spare_units, state.controls];
+    assert_eq!(last[..], words[18..21]);
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn words_of_a_record_with_everything() {
         expires_ms: 0x6655_4433_2211,
         stored_ms: 0x0605_0403_0201,
     };
-    assert_eq!([TRANSACTION, KEEP_ACCESS, FILE, CULLED, EXPIRED], [1, 2, 4, 8, 16]);
+    assert_eq!([TRANSACTION, KEEP_ACCESS, FILE, CULLED, EXPIRED, CONTROL], [1, 2, 4, 8, 16, 32]);
     let words = [
         0xd9c5_7aab_c3ad_e767,
         0x0003_0002_01ab_1f01,

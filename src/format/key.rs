@@ -49,6 +49,8 @@ pub(crate) const LAST_NUMBER: u8 = 0x2F;
 pub(crate) const TEXT: u8 = 0x40;
 pub(crate) const BYTES: u8 = 0x50;
 pub(crate) const TUPLE: u8 = 0x60;
+/// The first byte of keys that are the cache's own, and no key type makes; see `queue`.
+pub(crate) const CONTROL_KEY: u8 = 0xF0;
 
 /// A key in its owned form, as iteration gives it back.
 ///

@@ -14,6 +14,7 @@ mod key_decode;
 mod key_from;
 pub(crate) mod key_number;
 pub(crate) mod location;
+pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod settings;

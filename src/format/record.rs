@@ -37,8 +37,14 @@ pub(crate) const FILE: u8 = 4;
 pub(crate) const CULLED: u8 = 8;
 /// The key goes because it expired.
 pub(crate) const EXPIRED: u8 = 16;
+/// The key is one of the cache's own, which no user sees; of a `Delete`, too.
+pub(crate) const CONTROL: u8 = 32;
 
-const ALL_FLAGS: u8 = 31;
+const ALL_FLAGS: u8 = 63;
+
+/// The uses that the entry of a control record is given when it is stored: policies that count
+/// uses, or look for any, take it for used.
+pub(crate) const CONTROL_USES: u16 = u16::MAX;
 
 /// What a record does when it is applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,6 +147,10 @@ impl Header {
 
     pub(crate) fn is_file(&self) -> bool {
         self.flags & FILE != 0
+    }
+
+    pub(crate) fn is_control(&self) -> bool {
+        self.flags & CONTROL != 0
     }
 
     /// The header as words, with both sums; `body` is tag, key and value as they will lie.

@@ -71,7 +71,7 @@ impl Geometry {
 /// One consistent set of counters and cursors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct State {
-    /// Keys in the store, expired ones included.
+    /// Keys in the store, expired ones and its own included.
     pub(crate) len: u64,
     /// Bytes of the current records and of their share of the table.
     pub(crate) live_bytes: u64,
@@ -113,6 +113,8 @@ pub(crate) struct State {
     pub(crate) expirations: u64,
     /// The record that holds the settings.
     pub(crate) settings: Location,
+    /// Keys among `len` that are the cache's own.
+    pub(crate) controls: u64,
 }
 
 impl State {
@@ -140,6 +142,7 @@ impl State {
             self.expirations,
             self.settings.bits(),
             self.spare_units,
+            self.controls,
         ];
         words[..packed.len()].copy_from_slice(&packed);
         words
@@ -172,6 +175,7 @@ impl State {
             expirations: words[17],
             settings: Location::from_bits(words[18]),
             spare_units: words[19],
+            controls: words[20],
         }
     }
 
@@ -198,9 +202,15 @@ impl State {
             && (1..=(self.pages * PAGE_ENTRIES).max(FIRST_BUCKETS))
                 .contains(&self.geometry.buckets())
             && self.len <= self.pages * PAGE_ENTRIES
+            && self.controls <= self.len
             && self.live_bytes <= 8 * self.log_units
             && self.file_bytes < 1 << 60
             && self.next_row <= LOCATION_MASK
+    }
+
+    /// The user's keys in the store, expired ones included.
+    pub(crate) fn user_len(&self) -> u64 {
+        self.len.saturating_sub(self.controls)
     }
 
     /// Bytes that count against the size limit: records, table share and value files.
@@ -217,7 +227,7 @@ mod tests {
     quickcheck! {
         fn words_round_trip(seeds: Vec<u64>) -> bool {
             let mut words = [0; STATE_WORDS];
-            for (word, seed) in words.iter_mut().take(20).zip(&seeds) {
+            for (word, seed) in words.iter_mut().take(21).zip(&seeds) {
                 *word = *seed;
             }
             let state = State::decode(&words);

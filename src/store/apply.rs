@@ -8,7 +8,9 @@
 use crate::error::Result;
 use crate::format::entry::{Access, Deadline, HASH, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{LOCATION_MASK, Location, Segment};
-use crate::format::record::{CULLED, EXPIRED, FileRef, Header, KEEP_ACCESS, Kind, TRANSACTION};
+use crate::format::record::{
+    CONTROL_USES, CULLED, EXPIRED, FileRef, Header, KEEP_ACCESS, Kind, TRANSACTION,
+};
 use crate::format::segment::{DRAINED_WORD, HEADER_UNITS};
 use crate::format::slot::{FIRST_BUCKETS, Slot, bucket_of};
 use crate::format::state::{Geometry, State};
@@ -137,7 +139,8 @@ impl Writer<'_> {
             }
         }
         let keep = header.flags & KEEP_ACCESS != 0;
-        let access = (!keep).then(|| Access::new(header.stored_ms, 0));
+        let uses = if header.is_control() { CONTROL_USES } else { 0 };
+        let access = (!keep).then(|| Access::new(header.stored_ms, uses));
         let deadline = Deadline::new(header.expires_ms, tag_hash(tag));
         let is_new = header.previous.is_none();
         pages::store(table, header.entry, slot, *hash, access, deadline, is_new);
@@ -148,6 +151,7 @@ impl Writer<'_> {
         if header.previous.is_none() {
             pages::set_first_row(table, header.entry, header.row);
             state.len += 1;
+            state.controls += u64::from(header.is_control());
             state.next_row = state.next_row.max(header.row + 1) & LOCATION_MASK;
             if header.entry / PAGE_ENTRIES as u32 + 1 == state.last_page {
                 state.last_fill = state.last_fill.max(header.entry % PAGE_ENTRIES as u32 + 1);
@@ -181,8 +185,12 @@ impl Writer<'_> {
             pages::remove(table, header.entry);
         }
         state.len = state.len.saturating_sub(1);
-        state.evictions += u64::from(header.flags & CULLED != 0);
-        state.expirations += u64::from(header.flags & EXPIRED != 0);
+        if header.is_control() {
+            state.controls = state.controls.saturating_sub(1);
+        } else {
+            state.evictions += u64::from(header.flags & CULLED != 0);
+            state.expirations += u64::from(header.flags & EXPIRED != 0);
+        }
         self.release_previous(state, record, None)
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::format::entry::{Deadline, tag_hash};
+use crate::format::key::CONTROL_KEY;
 use crate::format::location::Location;
+use crate::format::queue::{Bounds, Queue};
 use crate::format::record::Kind;
 use crate::format::segment::HEADER_UNITS;
 use crate::format::slot::SLOTS;
@@ -37,6 +39,7 @@ impl fmt::Display for Finding {
 #[derive(Default)]
 struct Sums {
     len: u64,
+    controls: u64,
     live_bytes: u64,
     file_bytes: u64,
     pages: u64,
@@ -75,6 +78,7 @@ impl Writer<'_> {
         let state = self.state;
         let counters = [
             ("keys", state.len, sums.len),
+            ("keys of its own", state.controls, sums.controls),
             ("keys in buckets", state.len, slots),
             ("live bytes", state.live_bytes, sums.live_bytes),
             ("value file bytes", state.file_bytes, sums.file_bytes),
@@ -112,6 +116,7 @@ impl Writer<'_> {
             return Ok(());
         };
         sums.len += 1;
+        sums.controls += u64::from(header.is_control());
         sums.live_bytes += 8 * header.units();
         let mut problem = |what: &str| {
             let what = format!("the key of the record at byte {}: {what}", 8 * at.unit());
@@ -120,6 +125,16 @@ impl Writer<'_> {
         let hash = self.shared.hash(key_in(&header, &body));
         if hash != view.hash {
             problem("its entry has another hash");
+        }
+        if header.is_control() != (key_in(&header, &body).first() == Some(&CONTROL_KEY)) {
+            problem("its flag and its key differ about whose it is");
+        }
+        if self.state.controls != 0
+            && let Some((queue, number)) = Queue::of_item(key_in(&header, &body))
+            && let Some(bounds) = self.bounds(&queue)?.filter(Bounds::is_whole)
+            && !bounds.contains(number)
+        {
+            problem("it lies beyond the bounds of its queue");
         }
         let buckets = self.state.geometry.buckets();
         match publish::find(&self.shared.table, buckets, hash, at) {

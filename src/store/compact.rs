@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
 use crate::format::location::{Location, Segment};
-use crate::format::record::{HEADER_WORDS, Header, KEEP_ACCESS, Kind, TRANSACTION};
+use crate::format::record::{CONTROL, HEADER_WORDS, Header, KEEP_ACCESS, Kind, TRANSACTION};
 use crate::format::settings::PowerLoss;
 use crate::log::copy::copy_out;
 use crate::log::reader;
@@ -214,7 +214,8 @@ impl Writer<'_> {
         if !is_sound {
             // The value is damaged: the key goes, and is a miss from now on.
             self.shared.head.count_damaged();
-            let header = Header { entry, previous: at, ..Header::job(Kind::Delete, 0) };
+            let flags = header.flags & CONTROL;
+            let header = Header { flags, entry, previous: at, ..Header::job(Kind::Delete, 0) };
             self.room_for_job(header.units())?;
             self.job_without_room(header, &[])?;
             return Ok(0);

@@ -49,6 +49,7 @@ impl Writer<'_> {
         let plus = |count: u64, change: i64| count.saturating_add_signed(change);
         State {
             len: plus(self.state.len, overlay.len),
+            controls: plus(self.state.controls, overlay.controls),
             live_bytes: plus(self.state.live_bytes, overlay.live_bytes),
             file_bytes: plus(self.state.file_bytes, overlay.file_bytes),
             ..self.state
@@ -69,12 +70,12 @@ impl Writer<'_> {
         self.job(Kind::Settings, &settings.encode())
     }
 
-    /// Removes every key; how many there were. Takes the same time however many.
+    /// Removes every key; how many there were, without the cache's own. Takes the same time however many.
     pub(crate) fn clear(&mut self) -> Result<u64> {
         if self.session.overlay.is_some() {
             return self.clear_in_transaction();
         }
-        let removed = self.state.len;
+        let removed = self.state.user_len();
         let generation = self.state.geometry.next_generation();
         // What a rebuild that was cut short left under this number is no empty table.
         for name in self.shared.table.stale_files(self.state.geometry.generation())? {
@@ -96,15 +97,15 @@ impl Writer<'_> {
         let mut cursor = crate::store::scan::PageCursor::default();
         while let Some(page) = self.page(&mut cursor)? {
             for view in page.entries {
-                if self.found(&view)?.is_some() {
+                if let Some(found) = self.found(&view)? {
                     self.remove_entry(&view, 0)?;
-                    removed += 1;
+                    removed += u64::from(!found.header.is_control());
                 }
             }
         }
         for (key, found) in self.own() {
             self.remove(&key, &found, 0)?;
-            removed += 1;
+            removed += u64::from(!found.header.is_control());
         }
         Ok(removed)
     }

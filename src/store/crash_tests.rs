@@ -11,12 +11,14 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::format::head::{DEVICE, INODE};
 use crate::format::location::{LOCATION_MASK, Segment};
+use crate::format::queue::{Queue, START, Side};
 use crate::format::record::FileRef;
 use crate::format::settings::Settings;
-use crate::store::Store;
 use crate::store::open::OpenOptions;
+use crate::store::queues::{Search, Step as Sought};
 use crate::store::scan::Item;
 use crate::store::writer::{Put, PutValue};
+use crate::store::{Store, Writer};
 use crate::sys::testing::{Step, watch};
 use crate::table::extents::file_generation;
 
@@ -45,6 +47,9 @@ pub(super) enum Operation {
     Sync,
     Repair,
     Limit(u64),
+    /// To a side, with a value.
+    Push(Side, Vec<u8>),
+    Pull(Side),
 }
 
 impl Operation {
@@ -66,7 +71,16 @@ impl Operation {
     fn simple(random: &mut Random, step: u64) -> Operation {
         // Phases that fill and phases that empty, so that pages come and go.
         let puts = if (step / 300).is_multiple_of(2) { 80 } else { 25 };
-        let key = random.below(400).to_le_bytes()[..3].to_vec();
+        let side = if random.below(4) == 0 { Side::Front } else { Side::Back };
+        let queue = random.below(100);
+        if queue < 30 {
+            return match random.below(100) < puts {
+                true => Operation::Push(side, vec![step as u8; random.below(60) as usize]),
+                false if side == Side::Front => Operation::Pull(Side::Back),
+                false => Operation::Pull(Side::Front),
+            };
+        }
+        let key = random.below(400).to_be_bytes()[5..].to_vec();
         if random.below(100) >= puts {
             return Operation::Remove(key);
         }
@@ -101,6 +115,8 @@ impl Operation {
                 let settings = Settings { size_limit: *size_limit, ..store.settings() };
                 store.write(PATIENCE, |writer| writer.set_settings(&settings))
             }
+            Operation::Push(side, value) => push(store, *side, value),
+            Operation::Pull(side) => pull(store, *side),
         }
     }
 
@@ -110,6 +126,19 @@ impl Operation {
             Operation::Remove(key) => drop(model.remove(key)),
             Operation::Transaction(parts) => parts.iter().for_each(|part| part.apply(model)),
             Operation::Clear => model.clear(),
+            Operation::Push(side, value) => {
+                let number = match (outermost(model, *side), side) {
+                    (None, _) => START,
+                    (Some(last), Side::Front) => last - 1,
+                    (Some(last), Side::Back) => last + 1,
+                };
+                model.insert(item_key(number), value.clone());
+            }
+            Operation::Pull(side) => {
+                if let Some(number) = outermost(model, *side) {
+                    model.remove(&item_key(number));
+                }
+            }
             _ => {}
         }
     }
@@ -125,6 +154,49 @@ pub(super) fn put(store: &Store, key: &[u8], value: &[u8], is_file: bool) -> Res
         let put = Put { value_kind: 7, value, tag: b"", expires_ms, stored_ms, keep_access: false };
         writer.put(key, found.as_ref(), put)
     })
+}
+
+/// The queue beside the keys: their bytes have not the shape of its items.
+fn queue() -> Queue {
+    Queue::new(Some("q")).unwrap()
+}
+
+fn item_key(number: u64) -> Vec<u8> {
+    let mut key = Vec::new();
+    queue().key(number, &mut key);
+    key
+}
+
+fn outermost(model: &Model, side: Side) -> Option<u64> {
+    let mut numbers = model.keys().filter_map(|key| queue().number(key));
+    if side == Side::Front { numbers.next() } else { numbers.next_back() }
+}
+
+fn push(store: &Store, side: Side, value: &[u8]) -> Result<()> {
+    let (value, expires_ms, stored_ms) = (PutValue::Bytes(value), LOCATION_MASK, 1);
+    let put = Put { value_kind: 7, value, tag: b"", expires_ms, stored_ms, keep_access: false };
+    let (mut put, mut search) = (Some(put), Search::default());
+    loop {
+        match store.write(PATIENCE, |it| it.queue_push(&queue(), side, &mut put, &mut search))? {
+            Sought::Done(_) => return Ok(()),
+            Sought::More => {}
+            Sought::Unknown => store.count_queue(&queue(), PATIENCE, 1)?,
+        }
+    }
+}
+
+fn pull(store: &Store, side: Side) -> Result<()> {
+    let mut search = Search::default();
+    loop {
+        let take = |writer: &mut Writer<'_>| {
+            writer.queue_take(&queue(), side, |_, _| true, 1, &mut search)
+        };
+        match store.write(PATIENCE, take)? {
+            Sought::Done(_) => return Ok(()),
+            Sought::More => {}
+            Sought::Unknown => store.count_queue(&queue(), PATIENCE, 1)?,
+        }
+    }
 }
 
 pub(super) fn open(path: &Path) -> Store {
@@ -272,6 +344,7 @@ fn storm(seed: u64, steps: u64) {
         operation.apply(&mut after);
         let rate = match &operation {
             Operation::Put(..) | Operation::Remove(_) | Operation::Limit(_) => 12,
+            Operation::Push(..) | Operation::Pull(_) => 12,
             _ => 100,
         };
         let seed = random.below(1 << 30);

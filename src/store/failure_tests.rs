@@ -85,7 +85,7 @@ fn a_full_disk_is_emptied_by_removing() {
     for round in 0..4u64 {
         let mut keys = Vec::new();
         let error = loop {
-            let key = (round << 32 | keys.len() as u64).to_le_bytes().to_vec();
+            let key = (round << 32 | keys.len() as u64).to_be_bytes().to_vec();
             match put(&store, &key, &[7; 300], false) {
                 Ok(()) => keys.push(key),
                 Err(error) => break error,

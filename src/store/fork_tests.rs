@@ -140,7 +140,7 @@ fn want_of_descriptors_is_an_error_and_no_miss() {
         let fresh = Store::open(dir.path(), &EXISTING).unwrap();
         let limit = |current| Rlimit { current: Some(current), maximum: Some(1024) };
         setrlimit(Resource::Nofile, limit(0)).unwrap();
-        let failed = fresh.get(fresh.hashed(&1u32.to_le_bytes()), None, &mut Vec::new()).is_err();
+        let failed = fresh.get(fresh.hashed(&1u32.to_be_bytes()), None, &mut Vec::new()).is_err();
         setrlimit(Resource::Nofile, limit(1024)).unwrap();
         failed && get(&fresh, 1).is_some()
     });
@@ -152,7 +152,7 @@ fn use_hostile(path: &std::path::Path) -> bool {
     let Ok(store) = Store::open(path, &EXISTING) else { return true };
     let mut value = Vec::new();
     for key in 0..300u32 {
-        if let Ok(Some(_)) = store.get(store.hashed(&key.to_le_bytes()), None, &mut value) {
+        if let Ok(Some(_)) = store.get(store.hashed(&key.to_be_bytes()), None, &mut value) {
             told(key, &value);
         }
     }
@@ -162,7 +162,7 @@ fn use_hostile(path: &std::path::Path) -> bool {
     let _ = (0..1000).all(|_| back.next_back(&store, &mut item).unwrap_or(false));
     store.volume();
     for key in 0..120u32 {
-        let (bytes, value) = (key.to_le_bytes(), telling(key, 2, 9));
+        let (bytes, value) = (key.to_be_bytes(), telling(key, 2, 9));
         let _ = store.write(PATIENCE, |writer| {
             writer.excess();
             put_in(&store, writer, &bytes, PutValue::Bytes(&value))

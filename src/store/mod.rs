@@ -32,6 +32,7 @@ pub(crate) mod open;
 pub(crate) mod peers;
 #[cfg(test)]
 mod power_tests;
+pub(crate) mod queues;
 pub(crate) mod read;
 pub(crate) mod rebuild;
 pub(crate) mod recover;

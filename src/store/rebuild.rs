@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::format::entry::{Access, Deadline, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{Location, Segment};
+use crate::format::queue::is_bounds;
 use crate::format::record::{FileRef, Kind};
 use crate::format::segment::{HEADER_UNITS, SegmentHeader};
 use crate::format::slot::{FIRST_BUCKETS, Slot, bucket_of};
@@ -22,6 +23,7 @@ use crate::format::state::{Applied, Geometry, State};
 use crate::store::apply::Record;
 use crate::store::check::Finding;
 use crate::store::history::History;
+use crate::store::recover::key_in;
 use crate::store::space::segment_units;
 use crate::store::{Store, Writer};
 use crate::sys::liveness;
@@ -320,6 +322,10 @@ impl Writer<'_> {
                 continue;
             }
             let Some((record, body)) = self.record_at(at)? else { continue };
+            if is_bounds(key_in(&record.header, &body)) {
+                // Where a later one is damaged this one may be too narrow: it is counted again.
+                continue;
+            }
             let hash = record.hash;
             if let Some(file) = self.file_of(at, &record.header)?
                 && self.shared.open_value_file(file)?.is_none()
@@ -352,6 +358,7 @@ impl Writer<'_> {
             pages::store(table, entry, slot, hash, Some(access), deadline, true);
             state.last_fill += 1;
             state.len += 1;
+            state.controls += u64::from(header.is_control());
             state.live_bytes += 8 * header.units();
             state.file_bytes += self.file_of(at, &header)?.map_or(0, FileRef::disk_bytes);
             state.min_expiry_ms = state.min_expiry_ms.min(header.expires_ms);

@@ -50,7 +50,7 @@ struct End {
 }
 
 impl Store {
-    /// Begins a walk over the keys that are there now.
+    /// Begins a walk over the user's keys that are there now.
     pub(crate) fn scan(&self) -> Scan {
         let state = self.state();
         let added = self.own_overlay(|overlay| overlay.len_of_changes()).unwrap_or(0);
@@ -65,6 +65,11 @@ impl Store {
 }
 
 impl Scan {
+    /// The row below which all keys come that are there throughout.
+    pub(crate) fn end_row(&self) -> u64 {
+        self.to
+    }
+
     /// The next key from the front; false at the end.
     pub(crate) fn next(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
         let failures = store.0.table.failures();
@@ -214,7 +219,8 @@ impl Shared {
                 })
                 .flatten()
             {
-                return Ok(if known { item.header.map(|header| header.row) } else { None });
+                let own = item.header.filter(|header| known && !header.is_control());
+                return Ok(own.map(|header| header.row));
             }
             let header = match resolve(self, view.slot, || self.head.applied(), false)? {
                 Meaning::Nothing => return Ok(None),
@@ -230,7 +236,8 @@ impl Shared {
                     }
                     continue;
                 }
-                return Ok((header.kind == Kind::Put).then_some(header.row));
+                let is_wanted = header.kind == Kind::Put && !header.is_control();
+                return Ok(is_wanted.then_some(header.row));
             }
             if pages::is_unchanged(&self.table, &view) {
                 self.head.count_damaged();
@@ -292,7 +299,8 @@ impl Store {
 
     fn added_item(&self, position: usize, item: &mut Item) -> bool {
         self.own_overlay(|overlay| {
-            overlay.added(position).is_some_and(|found| fill_own(overlay, &found, item))
+            let added = overlay.added(position).filter(|found| !found.header.is_control());
+            added.is_some_and(|found| fill_own(overlay, &found, item))
         })
         .unwrap_or(false)
     }

@@ -36,12 +36,12 @@ pub(super) fn put_in(
 }
 
 pub(super) fn put(store: &Store, key: u32, value: &[u8]) {
-    let key = key.to_le_bytes();
+    let key = key.to_be_bytes();
     store.write(PATIENCE, |writer| put_in(store, writer, &key, PutValue::Bytes(value))).unwrap();
 }
 
 pub(super) fn remove(store: &Store, key: u32) -> bool {
-    let key = key.to_le_bytes();
+    let key = key.to_be_bytes();
     let found = |writer: &mut Writer<'_>| match writer.find(store.hashed(&key))? {
         Some(found) => writer.remove(&key, &found, 0).map(|()| true),
         None => Ok(false),
@@ -51,7 +51,7 @@ pub(super) fn remove(store: &Store, key: u32) -> bool {
 
 pub(super) fn get(store: &Store, key: u32) -> Option<Vec<u8>> {
     let mut value = Vec::new();
-    store.get(store.hashed(&key.to_le_bytes()), None, &mut value).unwrap().map(|_| value)
+    store.get(store.hashed(&key.to_be_bytes()), None, &mut value).unwrap().map(|_| value)
 }
 
 pub(super) fn transact(store: &Store, work: impl FnOnce()) {
@@ -97,7 +97,7 @@ pub(super) fn walk(
         {
             return seen;
         }
-        let key = u32::from_le_bytes(item.key[..].try_into().unwrap());
+        let key = u32::from_be_bytes(item.key[..].try_into().unwrap());
         told(key, &item.value);
         let row = item.header.unwrap().row;
         assert!(seen.insert(key) && rows.0 < row && row < rows.1, "{key} twice, or out of order");

@@ -85,7 +85,7 @@ fn random_operations_agree_with_a_map() {
             seed >> 33
         };
         for step in 0..30_000u64 {
-            let key = (next() % 700).to_le_bytes().to_vec();
+            let key = (next() % 700).to_be_bytes().to_vec();
             match next() % 10 {
                 0..6 => {
                     let value = vec![step as u8; (next() % longest) as usize];
@@ -124,15 +124,15 @@ fn many_keys_grow_the_table() {
     let store = open(dir.path(), 1 << 30);
     let mut model = HashMap::new();
     for number in 0..20_000u32 {
-        let key = number.to_le_bytes().to_vec();
+        let key = number.to_be_bytes().to_vec();
         put(&store, &key, &key);
         model.insert(key.clone(), key);
     }
     assert!(store.state().geometry.buckets() > 4000);
     assert_same(&store, &model);
     for number in (0..20_000u32).filter(|number| number % 16 != 0) {
-        assert!(remove(&store, &number.to_le_bytes()));
-        model.remove(number.to_le_bytes().as_slice());
+        assert!(remove(&store, &number.to_be_bytes()));
+        model.remove(number.to_be_bytes().as_slice());
     }
     assert_same(&store, &model);
     assert!(store.state().listed_pages < 100, "{}", store.state().listed_pages);
@@ -156,13 +156,13 @@ fn transactions_commit_and_roll_back() {
     let open = store.begin(PATIENCE).unwrap();
     put(&store, b"a", b"10");
     for number in 0..3000u32 {
-        put(&store, &number.to_le_bytes(), b"many");
+        put(&store, &number.to_be_bytes(), b"many");
     }
     assert!(remove(&store, b"b"));
     put(&store, b"b", b"last");
     open.commit().unwrap();
     let mut model: HashMap<_, _> =
-        (0..3000u32).map(|number| (number.to_le_bytes().to_vec(), b"many".to_vec())).collect();
+        (0..3000u32).map(|number| (number.to_be_bytes().to_vec(), b"many".to_vec())).collect();
     model.insert(b"a".to_vec(), b"10".to_vec());
     model.insert(b"b".to_vec(), b"last".to_vec());
     assert_same(&store, &model);

@@ -14,7 +14,7 @@ use parking_lot::ReentrantMutexGuard;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::location::Location;
-use crate::format::record::{FileRef, Header, Kind, TRANSACTION};
+use crate::format::record::{CONTROL, FileRef, Header, Kind, TRANSACTION};
 use crate::format::slot::bucket_of;
 use crate::store::session::Session;
 use crate::store::values::Staged;
@@ -37,6 +37,7 @@ pub(crate) struct Overlay {
     /// How many nested transactions are open.
     pub(crate) depth: u32,
     pub(crate) len: i64,
+    pub(crate) controls: i64,
     pub(crate) live_bytes: i64,
     pub(crate) file_bytes: i64,
 }
@@ -175,6 +176,7 @@ impl Writer<'_> {
             }
             None => {
                 overlay.len += 1;
+                overlay.controls += i64::from(header.is_control());
                 overlay.push(key, None, 0, Some(new));
             }
         }
@@ -193,6 +195,8 @@ impl Writer<'_> {
         let Some(overlay) = &mut self.session.overlay else { return Ok(()) };
         overlay.account(&found.header, &value, -1);
         overlay.len -= 1;
+        overlay.controls -= i64::from(found.header.is_control());
+        let flags = flags | found.header.flags & CONTROL;
         match found.place {
             FoundAt::Own(Own(index)) => {
                 let change = &mut overlay.changes[index];

@@ -87,7 +87,7 @@ fn a_walk_removes_what_its_transaction_has_put() {
         (0..10).for_each(|key| put(&store, key, b"v"));
         let (mut scan, mut item) = (store.scan(), Item::default());
         while scan.next(&store, &mut item).unwrap() {
-            assert!(remove(&store, u32::from_le_bytes(item.key[..].try_into().unwrap())));
+            assert!(remove(&store, u32::from_be_bytes(item.key[..].try_into().unwrap())));
         }
     });
     assert_eq!(store.state().len, 0);

@@ -2,8 +2,9 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::PAGE_ENTRIES;
+use crate::format::key::CONTROL_KEY;
 use crate::format::location::Location;
-use crate::format::record::{FILE, FileRef, Header, KEEP_ACCESS, Kind};
+use crate::format::record::{CONTROL, FILE, FileRef, Header, KEEP_ACCESS, Kind};
 use crate::log::{reader, writer::write_record};
 use crate::store::apply::Record;
 use crate::store::transaction::Own;
@@ -138,6 +139,19 @@ impl<'a> Writer<'a> {
         found: Option<&Found>,
         put: Put<'_>,
     ) -> Result<()> {
+        if found.is_none() && self.has_controls() {
+            self.widen_for(key.bytes, put.stored_ms)?;
+        }
+        self.put_within_bounds(key, found, put)
+    }
+
+    /// As [`Writer::put`], for a key that is no item of a queue or lies within its bounds.
+    pub(crate) fn put_within_bounds(
+        &mut self,
+        key: HashedKey<'_>,
+        found: Option<&Found>,
+        put: Put<'_>,
+    ) -> Result<()> {
         if self.session.overlay.is_some() {
             return self.put_in_transaction(key, found, put);
         }
@@ -191,13 +205,16 @@ impl<'a> Writer<'a> {
             return self.remove_in_transaction(key, found, flags);
         }
         let FoundAt::Log(at) = found.place else { return Ok(()) };
+        let flags = flags | found.header.flags & CONTROL;
         self.remove_known(at, found, flags, self.shared.hash(key))
     }
 
     /// Removes the key whose current record is at `at`, whether that record is sound or not.
     pub(crate) fn remove_at(&mut self, at: Location, entry: u32, flags: u8) -> Result<()> {
+        let old = self.header(at)?;
+        let flags = flags | old.map_or(0, |old| old.flags & CONTROL);
         let header = Header { flags, entry, previous: at, ..Header::job(Kind::Delete, 0) };
-        self.remove_with(header, 0, None)
+        self.remove_with(header, 0, old)
     }
 
     fn remove_known(&mut self, at: Location, found: &Found, flags: u8, hash: u64) -> Result<()> {
@@ -272,8 +289,10 @@ impl<'a> Writer<'a> {
 
 /// The header of a put, without what the found record decides.
 pub(crate) fn header_of(key: &[u8], put: &Put<'_>, value_len: usize, is_file: bool) -> Header {
+    let is_control = key.first() == Some(&CONTROL_KEY);
+    let flags = [(is_file, FILE), (put.keep_access, KEEP_ACCESS), (is_control, CONTROL)];
     Header {
-        flags: if is_file { FILE } else { 0 } | if put.keep_access { KEEP_ACCESS } else { 0 },
+        flags: flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum(),
         value_kind: put.value_kind,
         tag_len: put.tag.len() as u16,
         key_len: key.len() as u32,

@@ -1,4 +1,4 @@
-//! Every operation of `Cache`, and what is promised about it.
+//! Every operation of `Cache` and `Deque`, and what is promised about it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,6 +6,8 @@ mod basics;
 mod bulk;
 mod common;
 mod counting;
+mod deque;
+mod deque_model;
 mod expiry;
 mod iteration;
 mod large;
@@ -13,6 +15,9 @@ mod limits;
 mod memoize;
 mod once;
 mod options;
+mod queue_model;
+mod queue_rules;
+mod queues;
 mod recipes;
 mod tags;
 mod transactions;

@@ -1,0 +1,166 @@
+//! What [`Deque`](crate::Deque) asks of a cache whose items are the queue of integers: numbers in
+//! their order, an item by its number, and the most items there may be.
+//!
+//! ```text
+//! numbers   front ..= back, if most of them are there; else a sorted list of those that are
+//! place     of the item with an index: counted from the end, where nothing is missing in between;
+//!           else found by a walk from the nearer end
+//! ```
+
+use serde::de::DeserializeOwned;
+
+use crate::cache::Cache;
+use crate::cache::options::Options;
+use crate::cache::read::with_scratch;
+use crate::cache::value::decode;
+use crate::clock::NEVER;
+use crate::error::Result;
+use crate::format::queue::{MOST_ITEMS, Queue, Side};
+use crate::store::scan::Item;
+
+/// Numbers that may be missing for each that is there, and in all, before they are listed.
+const MOST_MISSING: (u64, u64) = (3, 1024);
+/// Looks at both ends that others spoil, before the items are walked over.
+const MAX_LOOKS: usize = 4;
+
+/// The numbers of items, in order, from both ends; some of them may be of no item.
+#[derive(Clone, Debug)]
+pub(crate) enum Numbers {
+    /// From the first to before the second.
+    Range(std::ops::Range<u64>),
+    List(std::vec::IntoIter<u64>),
+}
+
+impl Iterator for Numbers {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        match self {
+            Numbers::Range(range) => range.next(),
+            Numbers::List(list) => list.next(),
+        }
+    }
+}
+
+impl DoubleEndedIterator for Numbers {
+    fn next_back(&mut self) -> Option<u64> {
+        match self {
+            Numbers::Range(range) => range.next_back(),
+            Numbers::List(list) => list.next_back(),
+        }
+    }
+}
+
+impl Cache {
+    /// The numbers of the items that are there now.
+    pub(crate) fn numbers(&self) -> Result<Numbers> {
+        let queue = Queue::new(None)?;
+        if let (Some((front, _)), Some((back, _))) =
+            (self.outermost(&queue, Side::Front)?, self.outermost(&queue, Side::Back)?)
+        {
+            let (span, len) = ((back + 1).saturating_sub(front), self.len()?);
+            if span <= len.saturating_mul(1 + MOST_MISSING.0).saturating_add(MOST_MISSING.1) {
+                return Ok(Numbers::Range(front..back + 1));
+            }
+        }
+        let (mut scan, mut item, mut numbers) = (self.0.store.scan(), Item::default(), Vec::new());
+        while scan.next(&self.0.store, &mut item)? {
+            numbers.extend(queue.number(&item.key));
+        }
+        numbers.sort_unstable();
+        Ok(Numbers::List(numbers.into_iter()))
+    }
+
+    /// Reads the item with a number. Not counted as a read.
+    pub(crate) fn item_at<V: DeserializeOwned>(&self, number: u64) -> Result<Option<V>> {
+        let (queue, mut key) = (Queue::new(None)?, Vec::new());
+        with_scratch(|value| {
+            let Some(record) = self.read_whole(queue.key(number, &mut key), None, value)? else {
+                return Ok(None);
+            };
+            decode(record.header.value_kind, value, &self.0.codec).map(Some)
+        })
+    }
+
+    /// The number of the item with an index, negative ones being counted from the back.
+    pub(crate) fn number_at(&self, index: i64) -> Result<Option<u64>> {
+        let queue = Queue::new(None)?;
+        for _ in 0..MAX_LOOKS {
+            let before = self.0.store.state();
+            let front = self.outermost(&queue, Side::Front)?;
+            let back = self.outermost(&queue, Side::Back)?;
+            let (Some((front, _)), Some((back, _))) = (front, back) else { return Ok(None) };
+            let len = self.len()?;
+            if self.0.store.state() != before {
+                continue;
+            }
+            if (back + 1).saturating_sub(front) != len {
+                break;
+            }
+            let offset = index.unsigned_abs();
+            return Ok(match index {
+                0.. => Some(front.saturating_add(offset)).filter(|number| *number <= back),
+                _ => (back + 1).checked_sub(offset).filter(|number| *number >= front),
+            });
+        }
+        self.walk_to(&queue, index)
+    }
+
+    fn walk_to(&self, queue: &Queue, index: i64) -> Result<Option<u64>> {
+        let (len, offset) = (self.len()?, index.unsigned_abs());
+        let is_reached = if index < 0 { offset <= len } else { offset < len };
+        if !is_reached {
+            return Ok(None);
+        }
+        let from_front = if index < 0 { len - offset } else { offset };
+        let from_back = len - 1 - from_front;
+        let mut numbers = self.numbers()?;
+        let mut key = Vec::new();
+        let is_forward = from_front <= from_back;
+        let mut left = from_front.min(from_back);
+        loop {
+            let number = if is_forward { numbers.next() } else { numbers.next_back() };
+            let Some(number) = number else { return Ok(None) };
+            if !self.contains_encoded(queue.key(number, &mut key))? {
+                continue;
+            }
+            if left == 0 {
+                return Ok(Some(number));
+            }
+            left -= 1;
+        }
+    }
+
+    /// Removes the outermost item on a side, whatever its value; false if there is none.
+    pub(crate) fn drop_outermost(&self, side: Side) -> Result<bool> {
+        let is_dropped = self.take(&Queue::new(None)?, side, |_, _| true)?;
+        if is_dropped {
+            self.made_durable()?;
+        }
+        Ok(is_dropped)
+    }
+
+    /// The most items that there may be, as it is kept in the store.
+    pub(crate) fn most_items(&self) -> Result<Option<u64>> {
+        with_scratch(|value| {
+            if self.record(&MOST_ITEMS, None, value)?.is_none() {
+                return Ok(None);
+            }
+            let most = value.as_slice().try_into().map(u64::from_le_bytes).ok();
+            Ok(most.filter(|most| *most != u64::MAX))
+        })
+    }
+
+    pub(crate) fn set_most_items(&self, most: Option<u64>) -> Result<()> {
+        let (value, now_ms) = (most.unwrap_or(u64::MAX).to_le_bytes(), self.now_ms());
+        self.0.store.write(self.0.timeout, |writer| {
+            writer.put_control(&MOST_ITEMS, &value, NEVER, now_ms)
+        })?;
+        self.made_durable()
+    }
+
+    /// Options for another directory, with codec, clock, timeout and durability of this handle.
+    pub(crate) fn options_alike(&self) -> Options {
+        Options::alike(&self.0)
+    }
+}
