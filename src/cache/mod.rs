@@ -73,6 +73,7 @@ use crate::cache::temporary::TemporaryDir;
 use crate::clock::{Clock, NEVER, to_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
+use crate::store::budget::Place;
 
 /// A persistent map from keys to values, in a directory, shared by threads and processes.
 ///
@@ -105,7 +106,9 @@ struct Handle {
     codec: AnyCodec,
     clock: Arc<dyn Clock>,
     durability: Durability,
-    culling: Culling,
+    culling: Arc<Culling>,
+    /// Where the limit is shared with other stores: which of them this is.
+    place: Option<Place>,
     /// Last, so that the directory goes after the store is closed.
     #[expect(dead_code, reason = "held for its drop")]
     temporary: Option<TemporaryDir>,
@@ -143,6 +146,31 @@ impl Cache {
 
     fn new(handle: Handle) -> Cache {
         Cache(Arc::new(handle))
+    }
+
+    /// The same cache for calls that wait longer, or less long, for the lock.
+    pub(crate) fn with_timeout(&self, timeout: Duration) -> Cache {
+        let Handle { store, codec, clock, durability, culling, place, .. } = &*self.0;
+        Cache::new(Handle {
+            store: store.clone(),
+            timeout,
+            codec: codec.clone(),
+            clock: Arc::clone(clock),
+            durability: *durability,
+            culling: Arc::clone(culling),
+            place: place.clone(),
+            temporary: None,
+        })
+    }
+
+    /// Whether nothing can be written by this handle.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.0.store.is_read_only()
+    }
+
+    /// Whether this thread has a transaction open on this cache.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.0.store.is_in_transaction()
     }
 
     /// The time now, as it is stored; never so late that what never expires is over.

@@ -17,6 +17,7 @@ pub(crate) mod location;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod settings;
+pub(crate) mod shard;
 pub(crate) mod slot;
 pub(crate) mod state;
 mod to_key;

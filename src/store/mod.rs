@@ -12,6 +12,7 @@
 //! ```
 
 pub(crate) mod apply;
+pub(crate) mod budget;
 pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod control;
