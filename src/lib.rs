@@ -30,6 +30,7 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
+//! | 5 | `index` | [`Index`]: a cache as an ordered map |
 //! | 4 | `cache` | the public [`Cache`]: meaning, time, policy, codecs |
 //! | 3 | `store` | log, table and lock together: one durable map that processes share |
 //! | 2 | `log` | append-only segments · `table`: buckets and entries |
@@ -58,6 +59,8 @@ mod error;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+#[cfg(not(loom))]
+mod index;
 mod log;
 #[cfg(all(test, loom))]
 mod models;
@@ -89,6 +92,8 @@ pub use crate::format::settings::{
     DEFAULT_CULL_LIMIT, DEFAULT_SIZE_LIMIT, DEFAULT_VALUE_FILE_THRESHOLD, Eviction,
     MAX_VALUE_FILE_THRESHOLD, PowerLoss, Settings,
 };
+#[cfg(not(loom))]
+pub use crate::index::{Index, iterate::IndexIter, options::IndexOptions};
 pub use erased_serde;
 
 /// The README's examples, run as tests.

@@ -7,6 +7,7 @@ mod bulk;
 mod common;
 mod counting;
 mod expiry;
+mod index;
 mod iteration;
 mod large;
 mod limits;
