@@ -30,6 +30,7 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
+//! | 6 | `fanout` | [`FanoutCache`]: several caches as one |
 //! | 5 | `index` | [`Index`]: a cache as an ordered map |
 //! | 4 | `cache` | the public [`Cache`]: meaning, time, policy, codecs |
 //! | 3 | `store` | log, table and lock together: one durable map that processes share |
@@ -56,6 +57,8 @@ const _: () = assert!(1u16.to_le() == 1, "64-bit little-endian machines only");
 mod cache;
 mod clock;
 mod error;
+#[cfg(not(loom))]
+mod fanout;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -85,6 +88,12 @@ pub use crate::cache::{
 };
 pub use crate::clock::{Clock, SystemClock};
 pub use crate::error::{Error, ErrorKind, Result};
+#[cfg(not(loom))]
+pub use crate::fanout::{
+    FanoutCache,
+    options::{DEFAULT_FANOUT_TIMEOUT, DEFAULT_SHARDS, FanoutOptions},
+    transaction::FanoutTransaction,
+};
 pub use crate::format::from_key::FromKey;
 pub use crate::format::key::{Key, MAX_KEY_BYTES};
 pub use crate::format::key_buf::{KeyBuf, ToKey};

@@ -15,6 +15,8 @@ mod killed;
 mod ledger;
 #[path = "process/single.rs"]
 mod single;
+#[path = "process/together.rs"]
+mod together;
 #[path = "process/worker.rs"]
 mod worker;
 #[path = "process/writer.rs"]
@@ -59,6 +61,11 @@ fn worker() {
         "hold" => single::hold(directory),
         "count" => single::count(directory),
         "open" => single::open_and_set(directory, number),
+        "fan" => together::fan(directory, number),
+        "fill" => together::fill(directory, number),
+        "open as" => together::open_as(directory, number),
+        "alike" => together::alike(directory),
+        "index" => together::index(directory, number),
         other => panic!("no work is called {other}"),
     }
 }

@@ -15,7 +15,7 @@ const FLOORS: [(&str, u8); 14] = [
     ("models", 4),
     ("fuzzing", 6),
     ("cache", 4),
-    ("fanout", 5),
+    ("fanout", 6),
     ("deque", 5),
     ("index", 5),
     ("recipes", 6),
