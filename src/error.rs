@@ -148,6 +148,12 @@ impl Error {
         self
     }
 
+    /// Says how many items had been done elsewhere before those that the error tells of.
+    pub(crate) fn progress_after(self, before: u64) -> Error {
+        let done = self.0.done.map_or(before, |done| done.saturating_add(before));
+        if done == 0 { self } else { self.progress(done) }
+    }
+
     /// Says how many items a stepwise operation had done, in all, when it stopped.
     pub(crate) fn progress(mut self, done: u64) -> Error {
         self.0.done = Some(done);
@@ -282,6 +288,10 @@ mod tests {
         let error = Error::new(ErrorKind::Timeout, "the lock is held by process 7").progress(300);
         assert!(error.to_string().ends_with("; 300 items were done before"));
         assert!(error.progress(1).to_string().ends_with("; 1 item was done before"));
+        let error = Error::new(ErrorKind::Timeout, "late").progress_after(0);
+        assert_eq!(error.to_string(), "late");
+        let error = error.progress_after(2).progress_after(3);
+        assert!(error.to_string().ends_with("; 5 items were done before"));
     }
 
     #[test]

@@ -30,8 +30,8 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
-//! | 7 | [`recipes`] | locks, semaphores, throttles and the like, upon a cache |
-//! | 6 | `deque` | [`Deque`], made of a cache |
+//! | 7 | [`recipes`] | locks, semaphores, throttles and the like, upon a cache · `fanout`: several caches as one |
+//! | 6 | `deque`, `index` | [`Deque`] and [`Index`], made of a cache |
 //! | 5 | `cache` | the public [`Cache`]: meaning, time, policy, codecs |
 //! | 4 | `holds` | names that are held and waited for, across processes |
 //! | 3 | `store` | log, table and lock together: one durable map that processes share |
@@ -60,11 +60,15 @@ mod clock;
 #[cfg(not(loom))]
 mod deque;
 mod error;
+#[cfg(not(loom))]
+mod fanout;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 #[cfg(not(loom))]
 mod holds;
+#[cfg(not(loom))]
+mod index;
 mod log;
 #[cfg(all(test, loom))]
 mod models;
@@ -95,6 +99,12 @@ pub use crate::clock::{Clock, SystemClock};
 #[cfg(not(loom))]
 pub use crate::deque::{Deque, DequeIter, DequeOptions};
 pub use crate::error::{Error, ErrorKind, Result};
+#[cfg(not(loom))]
+pub use crate::fanout::{
+    FanoutCache,
+    options::{DEFAULT_FANOUT_TIMEOUT, DEFAULT_SHARDS, FanoutOptions},
+    transaction::FanoutTransaction,
+};
 pub use crate::format::from_key::FromKey;
 pub use crate::format::key::{Key, MAX_KEY_BYTES};
 pub use crate::format::key_buf::{KeyBuf, ToKey};
@@ -103,6 +113,8 @@ pub use crate::format::settings::{
     DEFAULT_CULL_LIMIT, DEFAULT_SIZE_LIMIT, DEFAULT_VALUE_FILE_THRESHOLD, Eviction,
     MAX_VALUE_FILE_THRESHOLD, PowerLoss, Settings,
 };
+#[cfg(not(loom))]
+pub use crate::index::{Index, iterate::IndexIter, options::IndexOptions};
 pub use erased_serde;
 
 /// The README's examples, run as tests.

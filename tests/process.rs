@@ -15,6 +15,8 @@ mod killed;
 mod ledger;
 #[path = "process/queue.rs"]
 mod queue;
+#[path = "process/shards.rs"]
+mod shards;
 #[path = "process/single.rs"]
 mod single;
 #[path = "process/together.rs"]
@@ -69,6 +71,11 @@ fn worker() {
         "queue" => queue::push_and_pull(directory, number),
         "queue for ever" => queue::push_and_pull_for_ever(directory, number),
         "deque" => queue::use_deque(directory, number),
+        "fan" => shards::fan(directory, number),
+        "fill" => shards::fill(directory, number),
+        "open as" => shards::open_as(directory, number),
+        "alike" => shards::alike(directory),
+        "index" => shards::index(directory, number),
         other => panic!("no work is called {other}"),
     }
 }

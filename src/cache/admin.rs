@@ -28,6 +28,11 @@ impl Report {
         self.findings.is_empty()
     }
 
+    /// Takes in what was found elsewhere.
+    pub(crate) fn add(&mut self, other: Report) {
+        self.findings.extend(other.findings);
+    }
+
     /// Gives what was found.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
@@ -107,6 +112,17 @@ impl Cache {
             merge(&mut now, &before, &after);
             writer.set_settings(&now)
         })?;
+        self.made_durable()
+    }
+
+    /// Takes over the settings of another cache as they are at that moment. Of several that do so
+    /// at once, the last has seen them at their latest.
+    pub(crate) fn follow_settings(&self, lead: &Cache) -> Result<()> {
+        if self.settings() == lead.settings() {
+            return Ok(());
+        }
+        self.outside_transaction("update_settings()")?;
+        self.0.store.write(self.0.timeout, |writer| writer.set_settings(&lead.settings()))?;
         self.made_durable()
     }
 
@@ -201,7 +217,8 @@ impl Cache {
     }
 }
 
-/// Takes over into `now` what differs between `before` and `after`.
+/// Takes over into `now` what differs between `before` and `after`; but for the number of shards,
+/// which nobody changes, not even by assigning the whole.
 fn merge(now: &mut Settings, before: &Settings, after: &Settings) {
     fn take<T: Copy + PartialEq>(now: &mut T, before: T, after: T) {
         if before != after {
@@ -238,6 +255,7 @@ mod tests {
             value_file_threshold: 4,
             exact_cull_count: true,
             power_loss: PowerLoss::Clear,
+            shards: 0,
         };
         merge(&mut now, &before, &all);
         assert_eq!(now, all);

@@ -15,14 +15,16 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::cache::Cache;
 use crate::cache::rank::Ranking;
 use crate::cache::sieve::Hand;
+use crate::cache::write::has_limit;
 use crate::clock::NEVER;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::record::{CULLED, EXPIRED};
 use crate::format::settings::{Eviction, Settings};
 use crate::store::Writer;
@@ -82,8 +84,9 @@ impl Cache {
             let settings = self.settings();
             let step = self.0.store.write(self.0.timeout, |writer| {
                 self.remember(|memory| {
+                    let demand = writer.demand_now(self.0.place.as_ref());
                     memory.evict(writer, &settings, STEP_KEYS, &Spared::None, |writer| {
-                        writer.excess() > 0
+                        demand.is_due_here(writer)
                     })
                 })
             });
@@ -114,7 +117,9 @@ impl Cache {
         for _ in 0..=keys.len() {
             let step = self.0.store.write(self.0.timeout, |writer| {
                 let removed = self.cull_step(writer, now_ms, &spared)?;
-                Ok((removed, self.is_over(writer)))
+                let is_over = has_limit(&self.settings())
+                    && writer.demand_now(self.0.place.as_ref()).is_due_here(writer);
+                Ok((removed, is_over))
             });
             match step {
                 Ok((0, true)) if matches!(spared, Spared::Many(_)) => spared = Spared::One(*last),
@@ -124,31 +129,59 @@ impl Cache {
         }
     }
 
-    fn is_over(&self, writer: &Writer<'_>) -> bool {
-        self.settings().eviction != Eviction::None && writer.excess() > 0
-    }
-
     fn cull_step(&self, writer: &mut Writer<'_>, now_ms: u64, spared: &Spared) -> Result<u64> {
         let settings = self.settings();
         let budget = u64::from(settings.cull_limit);
-        let is_due = writer.state().min_expiry_ms < now_ms;
-        let is_full = settings.eviction != Eviction::None
-            && (writer.excess() > 0
-                || settings.exact_cull_count && volume(&writer.state()) >= settings.size_limit);
-        if budget == 0 || !(is_due || is_full) {
+        if budget == 0 {
             return Ok(0);
         }
-        self.remember(|memory| {
-            let mut removed = 0;
-            if is_due {
-                removed = memory.sweep.run(writer, now_ms, budget)?;
-            }
-            if is_full {
-                removed += memory.evict(writer, &settings, budget - removed, spared, |writer| {
-                    settings.exact_cull_count || writer.excess() > 0
+        let place = self.0.place.as_ref();
+        let is_due = writer.state().min_expiry_ms < now_ms;
+        let demand = if has_limit(&settings) { writer.demand(place) } else { None };
+        let is_here = |writer: &Writer<'_>| demand.is_some_and(|it| it.is_due_here(writer));
+        let is_exact = settings.exact_cull_count && settings.eviction != Eviction::None;
+        let is_full = is_here(writer) || is_exact && volume(&writer.state()) >= settings.share();
+        let mut removed = 0;
+        if is_due || is_full {
+            removed = self.remember(|memory| {
+                let mut removed = 0;
+                if is_due {
+                    removed = memory.sweep.run(writer, now_ms, budget)?;
+                }
+                if is_full {
+                    removed +=
+                        memory.evict(writer, &settings, budget - removed, spared, |writer| {
+                            is_exact || is_here(writer)
+                        })?;
+                }
+                Ok::<_, Error>(removed)
+            })?;
+        }
+        if let (Some(place), Some(demand)) = (place, demand) {
+            writer.settle_demand(place, &demand, removed < budget);
+        }
+        Ok(removed)
+    }
+
+    /// Removes up to `most` keys for the sake of the caches that share a limit with this one: what
+    /// is expired, then by policy, as long as all together are over it and this one takes `floor`
+    /// bytes or more.
+    pub(crate) fn relieve(&self, timeout: Duration, most: u64, floor: u64) -> Result<u64> {
+        let (settings, now_ms) = (self.settings(), self.now_ms());
+        self.0.store.write(timeout, |writer| {
+            let is_due = writer.state().min_expiry_ms < now_ms;
+            self.remember(|memory| {
+                let mut removed = 0;
+                if is_due {
+                    removed = memory.sweep.run(writer, now_ms, most)?;
+                }
+                let demand = writer.demand_now(self.0.place.as_ref());
+                let left = most - removed;
+                removed += memory.evict(writer, &settings, left, &Spared::None, |writer| {
+                    demand.is_over(writer) && writer.takes_at_least(floor)
                 })?;
-            }
-            Ok(removed)
+                Ok(removed)
+            })
         })
     }
 

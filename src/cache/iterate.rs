@@ -67,13 +67,7 @@ impl Cache {
     ///
     /// As reading any key.
     pub fn sorted_keys(&self) -> Result<SortedKeys> {
-        let mut keys = Vec::new();
-        let mut walk = self.walk();
-        while walk.step(Side::Front)? {
-            keys.push(walk.item.key.as_slice().to_vec());
-        }
-        keys.sort_unstable();
-        Ok(SortedKeys(keys.into_iter()))
+        SortedKeys::of(std::slice::from_ref(self))
     }
 
     /// Reads the first or the last item by insertion order that has not expired. Removes nothing.
@@ -106,6 +100,21 @@ impl Cache {
 
     fn walk(&self) -> Walk {
         Walk { cache: self.clone(), scan: self.0.store.scan(), item: Item::default() }
+    }
+}
+
+impl SortedKeys {
+    /// The keys of all of these caches, sorted together.
+    pub(crate) fn of(caches: &[Cache]) -> Result<SortedKeys> {
+        let mut keys = Vec::new();
+        for cache in caches {
+            let mut walk = cache.walk();
+            while walk.step(Side::Front)? {
+                keys.push(walk.item.key.as_slice().to_vec());
+            }
+        }
+        keys.sort_unstable();
+        Ok(SortedKeys(keys.into_iter()))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::store::read::BATCH;
 use crate::store::writer::{Put, PutValue};
 
 /// An encoded pair that waits for the lock.
-struct Pair {
+pub(crate) struct Pair {
     key: KeyBuf,
     kind: u8,
     value: OwnedValue,
@@ -66,6 +66,12 @@ impl Cache {
         }
     }
 
+    /// Starts loading what reading these keys will need.
+    pub(crate) fn prefetch<'a>(&self, keys: impl Iterator<Item = &'a KeyBuf>) {
+        let hash = |key: &KeyBuf| self.0.store.hashed(key.as_bytes()).hash;
+        self.0.store.prefetch(&keys.map(hash).collect::<Vec<_>>());
+    }
+
     /// Stores many values with the same expiry and tag; gives their number. They become visible
     /// together, or not at all.
     ///
@@ -88,25 +94,42 @@ impl Cache {
     ) -> Result<u64> {
         let mut encoded = Vec::new();
         for (key, value) in pairs {
-            let (key, mut bytes) = (KeyBuf::of(&key)?, Vec::new());
-            let kind = encode(&value, &self.0.codec, &mut bytes)?;
-            let placed = match self.place(key.as_bytes(), &bytes, &options)? {
-                PutValue::Bytes(_) => None,
-                PutValue::Staged(staged) => Some(PutValue::Staged(staged)),
-                PutValue::File(file) => Some(PutValue::File(file)),
-            };
-            let value = placed.map_or(OwnedValue::Bytes(bytes), OwnedValue::Placed);
-            encoded.push(Pair { key, kind, value });
+            encoded.push(self.encode_pair(KeyBuf::of(&key)?, &value, &options)?);
         }
         if encoded.is_empty() {
             return Ok(0);
         }
-        let now_ms = self.now_ms();
-        let (tag, expires_ms) = (options.tag_bytes()?, options.expires_ms(now_ms));
         let count = encoded.len() as u64;
         let transaction = self.begin()?;
+        self.put_pairs(encoded, &options)?;
+        transaction.commit()?;
+        Ok(count)
+    }
+
+    /// Encodes a pair, and writes a large value to its file.
+    pub(crate) fn encode_pair<V: Serialize>(
+        &self,
+        key: KeyBuf,
+        value: &V,
+        options: &SetOptions,
+    ) -> Result<Pair> {
+        let mut bytes = Vec::new();
+        let kind = encode(value, &self.0.codec, &mut bytes)?;
+        let placed = match self.place(key.as_bytes(), &bytes, options)? {
+            PutValue::Bytes(_) => None,
+            PutValue::Staged(staged) => Some(PutValue::Staged(staged)),
+            PutValue::File(file) => Some(PutValue::File(file)),
+        };
+        let value = placed.map_or(OwnedValue::Bytes(bytes), OwnedValue::Placed);
+        Ok(Pair { key, kind, value })
+    }
+
+    /// Stores encoded pairs, within a transaction.
+    pub(crate) fn put_pairs(&self, pairs: Vec<Pair>, options: &SetOptions) -> Result<()> {
+        let now_ms = self.now_ms();
+        let (tag, expires_ms) = (options.tag_bytes()?, options.expires_ms(now_ms));
         self.0.store.write(self.0.timeout, |writer| {
-            for Pair { key, kind, value } in encoded {
+            for Pair { key, kind, value } in pairs {
                 let key = self.0.store.hashed(key.as_bytes());
                 let bytes;
                 let value = match value {
@@ -128,9 +151,7 @@ impl Cache {
                 writer.put(key, found.as_ref(), put)?;
             }
             Ok(())
-        })?;
-        transaction.commit()?;
-        Ok(count)
+        })
     }
 
     /// Removes many keys; gives the number of those that were there and had not expired. They
@@ -144,11 +165,18 @@ impl Cache {
         if keys.is_empty() {
             return Ok(0);
         }
-        let now_ms = self.now_ms();
         let transaction = self.begin()?;
-        let removed = self.0.store.write(self.0.timeout, |writer| {
+        let removed = self.remove_encoded(&keys)?;
+        transaction.commit()?;
+        Ok(removed)
+    }
+
+    /// Removes the keys that are there, within a transaction; how many there were.
+    pub(crate) fn remove_encoded(&self, keys: &[KeyBuf]) -> Result<u64> {
+        let now_ms = self.now_ms();
+        self.0.store.write(self.0.timeout, |writer| {
             let mut removed = 0;
-            for key in &keys {
+            for key in keys {
                 let key = self.0.store.hashed(key.as_bytes());
                 let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
                 if let Some(found) = found {
@@ -157,8 +185,6 @@ impl Cache {
                 }
             }
             Ok(removed)
-        })?;
-        transaction.commit()?;
-        Ok(removed)
+        })
     }
 }

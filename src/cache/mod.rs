@@ -82,6 +82,7 @@ use crate::clock::{Clock, NEVER, to_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::holds::Holds;
 use crate::store::Store;
+use crate::store::budget::Place;
 
 /// A persistent map from keys to values, in a directory, shared by threads and processes.
 ///
@@ -110,12 +111,14 @@ pub struct Cache(Arc<Handle>);
 /// What the clones of a handle share.
 struct Handle {
     store: Store,
-    holds: Holds,
+    holds: Arc<Holds>,
     timeout: Duration,
     codec: AnyCodec,
     clock: Arc<dyn Clock>,
     durability: Durability,
-    culling: Culling,
+    culling: Arc<Culling>,
+    /// Where the limit is shared with other stores: which of them this is.
+    place: Option<Place>,
     /// Last, so that the directory goes after the store is closed.
     #[expect(dead_code, reason = "held for its drop")]
     temporary: Option<TemporaryDir>,
@@ -153,6 +156,27 @@ impl Cache {
 
     fn new(handle: Handle) -> Cache {
         Cache(Arc::new(handle))
+    }
+
+    /// The same cache for calls that wait longer, or less long, for the lock.
+    pub(crate) fn with_timeout(&self, timeout: Duration) -> Cache {
+        let Handle { store, holds, codec, clock, durability, culling, place, .. } = &*self.0;
+        Cache::new(Handle {
+            store: store.clone(),
+            holds: Arc::clone(holds),
+            timeout,
+            codec: codec.clone(),
+            clock: Arc::clone(clock),
+            durability: *durability,
+            culling: Arc::clone(culling),
+            place: place.clone(),
+            temporary: None,
+        })
+    }
+
+    /// Whether nothing can be written by this handle.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.0.store.is_read_only()
     }
 
     /// The time now, as it is stored; never so late that what never expires is over.

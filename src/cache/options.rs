@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::settings::{Eviction, PowerLoss, Settings};
 use crate::holds::Holds;
 use crate::store::Store;
+use crate::store::budget::Place;
 use crate::store::open::OpenOptions;
 
 /// The default of [`Options::timeout`]: one minute.
@@ -231,38 +232,94 @@ impl Options {
     }
 
     fn open_at(self, path: &Path, temporary: Option<TemporaryDir>) -> Result<Cache> {
-        let mut initial = Settings::default();
-        self.asked.apply(&mut initial);
-        check_settings(&initial)?;
-        let codec = self.codec.map_err(|why| Error::new(ErrorKind::Setting, why))?;
-        let store = Store::open(
+        let store = self.open_store(path, self.settings_of_new())?;
+        let cache = self.handle(store, None, temporary)?;
+        self.settle(&cache)?;
+        Ok(cache)
+    }
+
+    /// The settings of a store that is made.
+    pub(crate) fn settings_of_new(&self) -> Settings {
+        let mut settings = Settings::default();
+        self.asked.apply(&mut settings);
+        settings
+    }
+
+    /// Opens a store, which gets these settings if it has to be made.
+    pub(crate) fn open_store(&self, path: &Path, settings: Settings) -> Result<Store> {
+        check_settings(&settings)?;
+        if let Err(why) = &self.codec {
+            return Err(Error::new(ErrorKind::Setting, why.as_str()));
+        }
+        Store::open(
             path,
             &OpenOptions {
                 create: self.create && !self.read_only,
                 read_only: self.read_only,
                 allow_network: self.allow_untrusted,
-                settings: Some(initial),
+                settings: Some(settings),
             },
-        )?;
-        let cache = Cache::new(Handle {
-            holds: Holds::new(store.directory(), self.allow_untrusted),
+        )
+    }
+
+    /// A handle on an open store.
+    pub(crate) fn handle(
+        &self,
+        store: Store,
+        place: Option<Place>,
+        temporary: Option<TemporaryDir>,
+    ) -> Result<Cache> {
+        let codec = self.codec.clone().map_err(|why| Error::new(ErrorKind::Setting, why))?;
+        Ok(Cache::new(Handle {
+            holds: Arc::new(Holds::new(store.directory(), self.allow_untrusted)),
             store,
             timeout: self.timeout,
             codec,
-            clock: self.clock,
+            clock: Arc::clone(&self.clock),
             durability: self.durability,
-            culling: Default::default(),
+            culling: Arc::default(),
+            place,
             temporary,
-        });
-        let asked = self.asked;
+        }))
+    }
+
+    /// Changes the kept settings that were asked for and are not as asked.
+    pub(crate) fn settle(&self, cache: &Cache) -> Result<()> {
         let mut wanted = cache.settings();
-        asked.apply(&mut wanted);
+        self.asked.apply(&mut wanted);
         if wanted != cache.settings() {
-            cache.update_settings(|settings| asked.apply(settings))?;
+            cache.update_settings(|settings| self.asked.apply(settings))?;
         }
-        Ok(cache)
+        Ok(())
+    }
+
+    /// Refuses a directory above caches that is not safe to share.
+    pub(crate) fn vouch_for(&self, path: &Path) -> Result<()> {
+        if self.allow_untrusted { Ok(()) } else { Store::vouch_for_directory(path) }
+    }
+
+    /// The options of this handle alone, for another cache.
+    pub(crate) fn of_handle(&self) -> Options {
+        Options { asked: Asked::default(), ..self.clone() }
+    }
+
+    /// How long calls wait for the writer lock.
+    pub(crate) fn patience(&self) -> Duration {
+        self.timeout
     }
 }
+
+/// Makes the setters of options that pass on to the [`Options`] in their field `options`.
+macro_rules! forward_options {
+    ($($(#[$doc:meta])* $name:ident($value:ident: $type:ty);)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $value: $type) -> Self {
+            self.options = self.options.$name($value);
+            self
+        }
+    )*};
+}
+pub(crate) use forward_options;
 
 /// Refuses settings that cannot be kept.
 pub(crate) fn check_settings(settings: &Settings) -> Result<()> {

@@ -26,6 +26,19 @@ pub struct Stats {
     pub damaged: u64,
 }
 
+impl Stats {
+    /// The counts of two caches together.
+    pub(crate) fn plus(self, other: Stats) -> Stats {
+        Stats {
+            hits: self.hits + other.hits,
+            misses: self.misses + other.misses,
+            evictions: self.evictions + other.evictions,
+            expirations: self.expirations + other.expirations,
+            damaged: self.damaged + other.damaged,
+        }
+    }
+}
+
 impl Cache {
     /// Gives the number of keys, including expired ones that have not been removed yet.
     ///

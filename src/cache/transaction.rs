@@ -76,19 +76,31 @@ impl Transaction<'_> {
     /// then. With [`Durability::Sync`](crate::Durability::Sync) an error can also come from the
     /// disk after the commit.
     pub fn commit(self) -> Result<()> {
-        let Transaction { cache, open, is_outermost } = self;
-        if !is_outermost {
-            return open.commit();
+        let cache = self.cache;
+        match self.commit_alone()? {
+            Some(stored) => cache.after_commit(&stored),
+            None => Ok(()),
         }
-        let stored = cache.stored_in_transaction()?;
+    }
+
+    /// Commits, and leaves [`Cache::after_commit`] to the caller; comes with the hashes of the keys
+    /// that were stored, if this was the outermost transaction.
+    pub(crate) fn commit_alone(self) -> Result<Option<Vec<u64>>> {
+        let Transaction { cache, open, is_outermost } = self;
+        let stored = is_outermost.then(|| cache.stored_in_transaction()).transpose()?;
         open.commit()?;
-        cache.made_durable()?;
-        cache.cull_after_many(&stored);
-        Ok(())
+        Ok(stored)
     }
 }
 
 impl Cache {
+    /// What follows a commit, when the lock is free again: the disk, and room for what was stored.
+    pub(crate) fn after_commit(&self, stored: &[u64]) -> Result<()> {
+        self.made_durable()?;
+        self.cull_after_many(stored);
+        Ok(())
+    }
+
     /// The hashes of the keys that the open transaction has stored.
     fn stored_in_transaction(&self) -> Result<Vec<u64>> {
         let store = &self.0.store;

@@ -18,6 +18,7 @@ pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod settings;
+pub(crate) mod shard;
 pub(crate) mod slot;
 pub(crate) mod state;
 mod to_key;

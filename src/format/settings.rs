@@ -54,6 +54,9 @@ pub struct Settings {
     pub exact_cull_count: bool,
     /// What is promised for the case of power loss.
     pub power_loss: PowerLoss,
+    /// How many stores keep to `size_limit` together, this one among them: the shards of a
+    /// `FanoutCache`. 0 for a store of its own.
+    pub(crate) shards: u16,
 }
 
 /// The default of [`Settings::size_limit`]: 1 GiB.
@@ -67,6 +70,8 @@ pub const MAX_VALUE_FILE_THRESHOLD: u64 = 4 * 1024 * 1024;
 
 /// Words of encoded settings.
 pub(crate) const SETTINGS_WORDS: usize = 3;
+/// Where the number of shards begins in the word of the threshold.
+const SHARDS_SHIFT: u32 = 48;
 
 impl Default for Settings {
     fn default() -> Settings {
@@ -78,6 +83,7 @@ impl Default for Settings {
             value_file_threshold: DEFAULT_VALUE_FILE_THRESHOLD,
             exact_cull_count: false,
             power_loss: PowerLoss::default(),
+            shards: 0,
         }
     }
 }
@@ -89,7 +95,8 @@ impl Settings {
             | u64::from(self.exact_cull_count) << 16
             | u64::from(self.power_loss as u8) << 24
             | u64::from(self.cull_limit) << 32;
-        [self.size_limit, self.value_file_threshold, switches]
+        let second = self.value_file_threshold | u64::from(self.shards) << SHARDS_SHIFT;
+        [self.size_limit, second, switches]
     }
 
     /// The settings in `words`; a value out of range (a damaged word) becomes the default.
@@ -107,13 +114,20 @@ impl Settings {
             },
             cull_limit: (switches >> 32) as u32,
             statistics: switches >> 8 & 1 != 0,
-            value_file_threshold: words[1].min(MAX_VALUE_FILE_THRESHOLD),
+            value_file_threshold: (words[1] & ((1 << SHARDS_SHIFT) - 1))
+                .min(MAX_VALUE_FILE_THRESHOLD),
             exact_cull_count: switches >> 16 & 1 != 0,
             power_loss: match (switches >> 24) as u8 {
                 1 => PowerLoss::Clear,
                 _ => PowerLoss::Recover,
             },
+            shards: (words[1] >> SHARDS_SHIFT) as u16,
         }
+    }
+
+    /// What is one store's part of the size limit, where several keep to it together.
+    pub(crate) fn share(&self) -> u64 {
+        self.size_limit / u64::from(self.shards.max(1))
     }
 
     /// What is wrong with these settings, if anything.
@@ -151,11 +165,19 @@ mod tests {
                 value_file_threshold: 7,
                 exact_cull_count: true,
                 power_loss: PowerLoss::Clear,
+                shards: 1000,
             };
             assert_eq!(Settings::decode(&settings.encode()), settings);
         }
         let default = Settings::default();
         assert_eq!(Settings::decode(&default.encode()), default);
         assert_eq!(default.problem(), None);
+    }
+
+    #[test]
+    fn a_share_is_the_whole_limit_but_for_shards() {
+        let settings = Settings { size_limit: 1003, ..Settings::default() };
+        assert_eq!(settings.share(), 1003);
+        assert_eq!(Settings { shards: 4, ..settings }.share(), 250);
     }
 }

@@ -5,7 +5,7 @@ use crate::format::entry::{ACCESS, Access, PAGE_ENTRIES};
 use crate::format::record::Kind;
 use crate::format::settings::Settings;
 use crate::format::state::State;
-use crate::store::space::{excess, volume};
+use crate::store::space::volume;
 use crate::store::{Store, Writer};
 use crate::sys::file::on_disk;
 use crate::sys::sync::Ordering;
@@ -54,11 +54,6 @@ impl Writer<'_> {
             file_bytes: plus(self.state.file_bytes, overlay.file_bytes),
             ..self.state
         }
-    }
-
-    /// Bytes over what the size limit allows; 0 within it.
-    pub(crate) fn excess(&self) -> u64 {
-        excess(self.shared, &self.state(), &self.shared.head.settings())
     }
 
     /// Replaces the settings, for all processes.

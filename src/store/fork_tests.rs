@@ -164,7 +164,7 @@ fn use_hostile(path: &std::path::Path) -> bool {
     for key in 0..120u32 {
         let (bytes, value) = (key.to_be_bytes(), telling(key, 2, 9));
         let _ = store.write(PATIENCE, |writer| {
-            writer.excess();
+            writer.demand_now(None).is_due_here(writer);
             put_in(&store, writer, &bytes, PutValue::Bytes(&value))
         });
         let _ = store.write(PATIENCE, |writer| match writer.find(store.hashed(&bytes))? {

@@ -13,6 +13,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod bell;
+pub(crate) mod budget;
 pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod control;

@@ -88,6 +88,16 @@ impl Store {
         Ok(store)
     }
 
+    /// Refuses a directory that holds several stores, if it is there already and others could lead
+    /// them elsewhere.
+    pub(crate) fn vouch_for_directory(path: &Path) -> Result<()> {
+        match Dir::open(path) {
+            Ok(dir) => vouch_for(&dir),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(Error::io("open the cache directory", path, source)),
+        }
+    }
+
     /// Decides whether table and tail can be trusted: in the same boot, at the same place, or when
     /// they were marked clean. Else the table is made anew from the log.
     fn check_whereabouts(&self) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::format::record::FileRef;
 use crate::format::state::{Applied, State};
 use crate::log::segments::MAX_SEGMENTS;
 use crate::store::apply::MAX_SPLITS;
+use crate::store::budget::Looked;
 use crate::store::compact::Ahead;
 use crate::store::lock::{self, Kernel, Owner};
 use crate::store::transaction::Overlay;
@@ -90,6 +91,8 @@ pub(crate) struct Session {
     pub(crate) scratch: Vec<u8>,
     /// The records that compaction looks at next.
     pub(crate) ahead: Vec<Ahead>,
+    /// When the stores that share a limit with this one were last looked at.
+    pub(crate) looked: Option<Looked>,
 }
 
 /// The state as this process last saw or made it.

@@ -25,17 +25,17 @@ const MOST_RESERVE: u64 = 4096 / 8;
 const TINY_SEGMENT_UNITS: u64 = 8 * 1024 / 8;
 
 /// The size of the next segment: a sixty-fourth of what is live, between 64 KiB and 16 MiB, and not
-/// more than a thirty-second of the limit.
+/// more than a thirty-second of the limit, or of this store's share of it.
 pub(crate) fn segment_units(live_bytes: u64, settings: &Settings) -> u64 {
     let wanted = (live_bytes / 64 / 8).max(1).next_power_of_two();
-    let limit = (settings.size_limit / 32 / 8).max(1);
+    let limit = (settings.share() / 32 / 8).max(1);
     let most = (1 << limit.ilog2()).clamp(TINY_SEGMENT_UNITS, MAX_SEGMENT_UNITS);
     wanted.clamp(MIN_SEGMENT_UNITS.min(most), most)
 }
 
 /// The most value bytes that may lie in the log under these settings; more go to a file.
 pub(crate) fn inline_limit(settings: &Settings) -> u64 {
-    let limit = (settings.size_limit / 32 / 8).max(1);
+    let limit = (settings.share() / 32 / 8).max(1);
     let most = (1 << limit.ilog2()).clamp(TINY_SEGMENT_UNITS, MAX_SEGMENT_UNITS);
     settings.value_file_threshold.min(most * 8 / 4)
 }
@@ -55,7 +55,7 @@ pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> 
 }
 
 /// No footprint is larger: every part of it counted twice, and the largest of segments.
-fn most_footprint(state: &State) -> u64 {
+pub(crate) fn most_footprint(state: &State) -> u64 {
     const SEGMENTS_AND_FIRST_EXTENTS: u64 = 4 * 8 * MAX_SEGMENT_UNITS;
     let lines = (state.geometry.buckets() + state.overflows).saturating_mul(BUCKET_WORDS as u64);
     let words = lines.saturating_add(state.pages.saturating_mul(PAGE_WORDS as u64));
@@ -64,17 +64,6 @@ fn most_footprint(state: &State) -> u64 {
         .saturating_add(state.live_bytes.saturating_mul(2))
         .saturating_add(state.file_bytes)
         .saturating_add(SEGMENTS_AND_FIRST_EXTENTS)
-}
-
-/// Bytes by which a state exceeds what the size limit allows; the limit holds give or take one
-/// segment.
-pub(crate) fn excess(shared: &Shared, state: &State, settings: &Settings) -> u64 {
-    if most_footprint(state) <= settings.size_limit {
-        // Far within it, as nearly always: no need to be exact.
-        return 0;
-    }
-    let segment = 8 * segment_units(state.live_bytes, settings);
-    footprint(shared, state, settings).saturating_sub(settings.size_limit.saturating_add(segment))
 }
 
 /// Bytes by which the keys of a state are accounted: records, table share and value files.

@@ -32,6 +32,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Replaced files that wait for the disk; with so many, it is waited for.
 const BURIED: usize = 8;
+/// Or when they are more than such a part of the size limit.
+const BURIED_SHARE: u64 = 8;
 
 /// Numbers the files that this process writes.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -192,9 +194,15 @@ impl Shared {
         }
     }
 
-    /// Deletes the files that wait for the disk, when there are many of them.
+    /// Deletes the files that wait for the disk, when there are many of them, or large ones.
     pub(crate) fn delete_buried(&self) {
-        if self.process().buried.lock().len() < BURIED {
+        let most = self.head.settings().share() / BURIED_SHARE;
+        let is_due = {
+            let buried = self.process().buried.lock();
+            let bytes = || buried.iter().map(|file| file.disk_bytes()).fold(0, u64::saturating_add);
+            buried.len() >= BURIED || !buried.is_empty() && bytes() > most
+        };
+        if !is_due {
             return;
         }
         let buried = std::mem::take(&mut *self.process().buried.lock());

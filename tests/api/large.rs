@@ -156,3 +156,16 @@ fn durable_handles_write_the_same() {
     assert_eq!(cache.pop::<i64>("n").unwrap(), Some(1));
     assert_eq!(cache.len().unwrap(), 2);
 }
+
+#[test]
+fn what_replaced_values_took_is_given_back_soon() {
+    let limit = 4 << 20;
+    let cache = cache_with(|options| options.size_limit(limit));
+    let large = vec![1; limit as usize * 5 / 8];
+    cache.set_bytes("large", &large).unwrap();
+    // On disk, so that its file is kept until what comes after is there, too.
+    cache.sync().unwrap();
+    cache.set("large", &1).unwrap();
+    let used = cache.disk_usage().unwrap();
+    assert!(used < limit / 4, "{used}");
+}

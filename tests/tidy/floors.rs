@@ -15,7 +15,7 @@ const FLOORS: [(&str, u8); 15] = [
     ("holds", 4),
     ("models", 4),
     ("cache", 5),
-    ("fanout", 6),
+    ("fanout", 7),
     ("deque", 6),
     ("index", 6),
     ("recipes", 7),

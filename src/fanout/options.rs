@@ -1,0 +1,209 @@
+//! How a fanout cache is opened, and how many shards it has.
+//!
+//! The number of shards is a setting of each shard. The first one is made with it, in one step; who
+//! comes second, in this process or another, finds it there.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::cache::codec::Codec;
+use crate::cache::options::{DEFAULT_TIMEOUT, Durability, Options, forward_options};
+use crate::cache::temporary::TemporaryDir;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fanout::{FanoutCache, Inner};
+use crate::format::settings::{Eviction, PowerLoss};
+use crate::format::shard::{MAX_SHARDS, shard_name};
+use crate::store::Store;
+use crate::store::budget::{Budget, Place};
+
+/// The default of [`FanoutOptions::shards`].
+pub const DEFAULT_SHARDS: usize = 8;
+/// The default of [`FanoutOptions::timeout`]: 10 ms.
+pub const DEFAULT_FANOUT_TIMEOUT: Duration = Duration::from_millis(10);
+
+/// How a [`FanoutCache`] is opened; made by [`FanoutCache::options`].
+///
+/// ```
+/// use std::time::Duration;
+/// use firncache::{Eviction, FanoutCache};
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = FanoutCache::options()
+///     .shards(4)
+///     .size_limit(100 << 20)
+///     .eviction(Eviction::Sieve)
+///     .timeout(Duration::from_secs(1))
+///     .open(dir.path().join("cache"))?;
+/// assert_eq!(cache.settings().size_limit, 100 << 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until open() is called"]
+pub struct FanoutOptions {
+    shards: Option<usize>,
+    options: Options,
+}
+
+impl Default for FanoutOptions {
+    fn default() -> FanoutOptions {
+        let options = Options::default().timeout(DEFAULT_FANOUT_TIMEOUT);
+        FanoutOptions { shards: None, options }
+    }
+}
+
+/// # Kept in the store
+///
+/// These hold for every process that uses the store, now and later. What is not named keeps the
+/// value that the store has; a new store begins with the defaults.
+impl FanoutOptions {
+    /// Sets the number of shards of a cache that is made ([`DEFAULT_SHARDS`] unless set; at most
+    /// 1000). More let more writers go on at once; each takes some tens of KiB for itself. It stays:
+    /// asking an existing cache for another number is an error.
+    pub fn shards(mut self, shards: usize) -> FanoutOptions {
+        self.shards = Some(shards);
+        self
+    }
+
+    forward_options! {
+        /// Sets the bytes on disk that all shards together keep to, give or take one segment of
+        /// each one's log; otherwise as [`Options::size_limit`].
+        size_limit(bytes: u64);
+        /// Sets which keys go when the limit is reached, as [`Options::eviction`].
+        eviction(eviction: Eviction);
+        /// Sets how many keys one write removes at most from a shard, as [`Options::cull_limit`].
+        cull_limit(keys: u32);
+        /// Sets whether reads are counted, as [`Options::statistics`].
+        statistics(on: bool);
+        /// Sets from how many bytes on a value lies in a file, as
+        /// [`Options::value_file_threshold`].
+        value_file_threshold(bytes: u64);
+        /// Sets whether a shard that has reached its part of the limit removes exactly `cull_limit`
+        /// keys, as [`Options::exact_cull_count`].
+        exact_cull_count(on: bool);
+        /// Sets what is done for the case of power loss, as [`Options::power_loss`].
+        power_loss(power_loss: PowerLoss);
+    }
+}
+
+/// # Of this handle
+///
+/// These hold for the handle that [`FanoutOptions::open`] gives, and its clones.
+impl FanoutOptions {
+    forward_options! {
+        /// Sets how long a call that names a key waits for the lock of its shard
+        /// ([`DEFAULT_FANOUT_TIMEOUT`] unless set), as [`Options::timeout`].
+        timeout(timeout: Duration);
+        /// Sets how values without a native form are written, as [`Options::codec`].
+        codec(codec: impl Codec);
+        /// Sets the clock by which items expire, as [`Options::clock`].
+        clock(clock: impl Clock);
+        /// Sets whether the handle only reads, as [`Options::read_only`].
+        read_only(on: bool);
+        /// Sets whether a cache that does not exist is made, as [`Options::create`].
+        create(on: bool);
+        /// Sets whether an unsafe directory is opened, as [`Options::allow_untrusted`].
+        allow_untrusted(on: bool);
+        /// Sets what a write that returned has survived, as [`Options::durability`].
+        durability(durability: Durability);
+    }
+
+    /// Opens the cache in a directory, making it if need be.
+    ///
+    /// Opens one shard after the other, each in well under a millisecond. Takes no lock and writes
+    /// nothing when there is nothing to change.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Setting`] if the cache has another number of shards than was asked for, and the
+    /// message says how many; or if the directory is that of a [`Cache`]. Also as
+    /// [`Options::open`].
+    ///
+    /// ```
+    /// use firncache::{ErrorKind, FanoutCache};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// FanoutCache::options().shards(2).open(dir.path())?;
+    /// assert_eq!(FanoutCache::open(dir.path())?.shards(), 2);
+    /// let error = FanoutCache::options().shards(16).open(dir.path()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Setting);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(self, directory: impl AsRef<Path>) -> Result<FanoutCache> {
+        self.open_at(directory.as_ref(), None)
+    }
+
+    /// Opens a cache in a new directory, which goes with the last handle.
+    pub(crate) fn open_temporary(self) -> Result<FanoutCache> {
+        let temporary = TemporaryDir::new()?;
+        let path = temporary.path().to_path_buf();
+        self.open_at(&path, Some(temporary))
+    }
+
+    fn open_at(self, path: &Path, temporary: Option<TemporaryDir>) -> Result<FanoutCache> {
+        let directory = std::path::absolute(path)
+            .map_err(|source| Error::io("find the cache directory", path, source))?;
+        let stores = self.open_stores(&directory)?;
+        let options = self.options;
+        let patience = options.patience().max(DEFAULT_TIMEOUT);
+        let (count, budget) = (stores.len(), Arc::new(Budget::new(stores.clone())));
+        let handle = |(index, store)| {
+            // One alone has the limit for itself.
+            let place = (count > 1).then(|| Place { budget: Arc::clone(&budget), index });
+            options.handle(store, place, None)
+        };
+        let shards = stores.into_iter().enumerate().map(handle).collect::<Result<Vec<_>>>()?;
+        let patient: Vec<Cache> = shards.iter().map(|it| it.with_timeout(patience)).collect();
+        if let Some(lead) = patient.first() {
+            options.settle(lead)?;
+        }
+        let options = options.of_handle().timeout(patience);
+        let inner = Inner { shards, patient, budget, directory, options, temporary };
+        let cache = FanoutCache(Arc::new(inner));
+        // What somebody who changed settings had no time for.
+        cache.follow_the_lead()?;
+        Ok(cache)
+    }
+
+    /// Opens the first shard, which says how many there are, and the others.
+    fn open_stores(&self, directory: &Path) -> Result<Vec<Store>> {
+        let refuse = |why: String| Err(Error::new(ErrorKind::Setting, why).at(directory));
+        let asked = match self.shards {
+            Some(asked) if !(1..=usize::from(MAX_SHARDS)).contains(&asked) => {
+                return refuse(format!("cannot have {asked} shards: ask for 1 to {MAX_SHARDS}"));
+            }
+            asked => asked,
+        };
+        self.options.vouch_for(directory)?;
+        let first = directory.join(shard_name(0));
+        if !first.exists() && directory.join("head").exists() {
+            return refuse(
+                "this is the directory of a Cache: open it as such, or use another directory"
+                    .to_owned(),
+            );
+        }
+        let mut settings = self.options.settings_of_new();
+        settings.shards = asked.unwrap_or(DEFAULT_SHARDS) as u16;
+        let first = self.options.open_store(&first, settings)?;
+        let settings = first.settings();
+        let kept = usize::from(settings.shards);
+        match asked {
+            _ if !(1..=usize::from(MAX_SHARDS)).contains(&kept) => refuse(format!(
+                "{} is no shard of a FanoutCache: open it as a Cache, or restore it",
+                shard_name(0)
+            )),
+            Some(asked) if asked != kept => refuse(format!(
+                "the cache has {kept} shards, and {asked} were asked for: ask for {kept}, or for \
+                 no number"
+            )),
+            _ => {
+                let others = (1..kept).map(|index| {
+                    self.options.open_store(&directory.join(shard_name(index)), settings.clone())
+                });
+                std::iter::once(Ok(first)).chain(others).collect()
+            }
+        }
+    }
+}
