@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cache::entry::{Entry, SetOptions};
 use crate::cache::stream::ValueReader;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fanout::FanoutCache;
 use crate::format::key_buf::ToKey;
 
@@ -212,6 +212,36 @@ impl FanoutCache {
         default: Option<i64>,
     ) -> Result<Option<i64>> {
         self.write(key, |shard, key| shard.incr_with(key, delta, default))
+    }
+
+    /// Reads a value; a missing one is computed once at a time, across threads and processes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::get_or_set_with`](crate::Cache::get_or_set_with).
+    ///
+    /// ```
+    /// use firncache::{Error, SetOptions};
+    /// # let cache = firncache::FanoutCache::temporary()?;
+    /// let once = || cache.get_or_set_with("key", SetOptions::new(), || Ok::<_, Error>(6 * 7));
+    /// assert_eq!((once()?, once()?), (42, 42));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
+    pub fn get_or_set_with<V, E>(
+        &self,
+        key: impl ToKey,
+        options: SetOptions,
+        compute: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, E>
+    where
+        V: Serialize + DeserializeOwned,
+        E: From<Error>,
+    {
+        let value = self.shard(&key)?.get_or_set_with(key, options, compute)?;
+        if let Some(asking) = self.0.budget.asked() {
+            self.relieve(asking);
+        }
+        Ok(value)
     }
 
     /// Removes a key; false if it is missing or expired.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
+use crate::deque::{Deque, DequeOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fanout::FanoutCache;
 use crate::format::from_key::FromKey;
@@ -21,7 +22,7 @@ use crate::index::options::IndexOptions;
 /// These have their own settings and their own size limit. They use codec, clock and durability of
 /// this handle, and wait for a lock as long as its operations on all shards do. A name is one part
 /// or several with `/` between them; no part may be empty, `.` or `..`, and no part but the first
-/// may be called like a file of a cache (`head`, `values`, `procs`, `log.1`).
+/// may be called like a file of a cache (`head`, `values`, `procs`, `holds`, `log.1`).
 impl FanoutCache {
     /// Opens the [`Cache`] of that name, in `cache/<name>`, making it if need be.
     ///
@@ -61,6 +62,22 @@ impl FanoutCache {
         IndexOptions::new(self.0.options.clone()).open(self.place("index", name)?)
     }
 
+    /// Opens the [`Deque`] of that name, in `deque/<name>`, making it if need be.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Setting`] for what cannot be a name. Also as [`Options::open`](crate::Options::open).
+    ///
+    /// ```
+    /// # let cache = firncache::FanoutCache::temporary()?;
+    /// cache.deque::<String>("tasks")?.push_back(&"sweep".to_owned())?;
+    /// assert_eq!(cache.deque("tasks")?.pop_front()?, Some("sweep".to_owned()));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
+    pub fn deque<T>(&self, name: &str) -> Result<Deque<T>> {
+        DequeOptions::of(self.0.options.clone()).open(self.place("deque", name)?)
+    }
+
     /// The directory of what is called `name` among its kind.
     fn place(&self, kind: &str, name: &str) -> Result<PathBuf> {
         if let Some(why) = problem(name) {
@@ -88,7 +105,7 @@ fn problem(name: &str) -> Option<&'static str> {
 /// Whether a cache can have a file called so.
 fn is_taken(part: &str) -> bool {
     let start = part.split('.').next().unwrap_or_default();
-    ["head", "log", "table", "overflow", "entries", "values", "procs"].contains(&start)
+    ["head", "log", "table", "overflow", "entries", "values", "procs", "holds"].contains(&start)
 }
 
 #[cfg(test)]
@@ -101,7 +118,8 @@ mod tests {
             assert_eq!(problem(good), None, "{good}");
         }
         let bad = ["", "/", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b", "a\0"];
-        for bad in bad.into_iter().chain(["a/head", "a/values", "a/values/b", "a/log.1"]) {
+        for bad in bad.into_iter().chain(["a/head", "a/values", "a/values/b", "a/holds", "a/log.1"])
+        {
             assert!(problem(bad).is_some(), "{bad:?}");
         }
     }

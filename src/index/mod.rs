@@ -7,12 +7,14 @@
 //! mod       one key at a time, and both ends
 //! options   how it is opened
 //! iterate   walks, filling from an iterator
+//! queue     numbered keys, results of a function
 //! compare   equality with other maps
 //! ```
 
 pub(crate) mod compare;
 pub(crate) mod iterate;
 pub(crate) mod options;
+mod queue;
 
 use std::fmt;
 use std::marker::PhantomData;
