@@ -21,6 +21,18 @@
 //! # }
 //! ```
 //!
+//! # Features
+//!
+//! | feature | | what it adds |
+//! |---|---|---|
+//! | `json` | on | the codec `Json` |
+//! | `messagepack` | off | the codec `MessagePack` |
+//! | `zstd` | off | `Compression::zstd`; builds the zstd library, so it needs a C compiler |
+//! | `lz4` | off | `Compression::lz4`, in Rust |
+//!
+//! What one program stored by a feature, another needs the same feature to read; without it the
+//! value is [`ErrorKind::Codec`], and the message names the feature.
+//!
 //! # How it is built
 //!
 //! One idea: *the log is the truth; the table is only a fast view of where things are in the log,
@@ -74,11 +86,14 @@ mod table;
 
 #[cfg(all(not(loom), feature = "json"))]
 pub use crate::cache::codec::Json;
+#[cfg(all(not(loom), feature = "messagepack"))]
+pub use crate::cache::codec::MessagePack;
 #[cfg(not(loom))]
 pub use crate::cache::{
     Cache,
     admin::{Finding, Report},
     codec::{Bincode, Codec, ReadValue},
+    compression::Compression,
     entry::{Entry, SetOptions, Side},
     iterate::{Items, Iter, SortedKeys},
     memoize::{MemoizeOptions, Memoized},

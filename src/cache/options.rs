@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::codec::{AnyCodec, Codec};
+use crate::cache::compression::Compression;
 use crate::cache::{Cache, Handle, temporary::TemporaryDir};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,6 +51,7 @@ pub struct Options {
     timeout: Duration,
     /// A codec that is refused is reported by `open`.
     codec: Result<AnyCodec, String>,
+    compression: Compression,
     clock: Arc<dyn Clock>,
     read_only: bool,
     create: bool,
@@ -75,6 +77,7 @@ impl Default for Options {
             asked: Asked::default(),
             timeout: DEFAULT_TIMEOUT,
             codec: Ok(AnyCodec::Bincode),
+            compression: Compression::NONE,
             clock: Arc::new(SystemClock),
             read_only: false,
             create: true,
@@ -163,6 +166,22 @@ impl Options {
         self
     }
 
+    /// Sets how the values that this handle stores are compressed ([`Compression::NONE`] unless
+    /// set); all but streams and what is small, whatever the codec is. Compressed values are read
+    /// by every handle whose program has the feature that it takes.
+    ///
+    /// ```
+    /// use firncache::{Cache, Compression};
+    /// # let dir = tempfile::tempdir()?;
+    /// # #[cfg(feature = "zstd")]
+    /// let cache = Cache::options().compression(Compression::zstd(3)).open(dir.path())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn compression(mut self, compression: Compression) -> Options {
+        self.compression = compression;
+        self
+    }
+
     /// Sets the clock by which items expire ([`SystemClock`] unless set), for tests. It must not
     /// use the cache.
     pub fn clock(mut self, clock: impl Clock) -> Options {
@@ -224,6 +243,7 @@ impl Options {
         self.asked.apply(&mut initial);
         check_settings(&initial)?;
         let codec = self.codec.map_err(|why| Error::new(ErrorKind::Setting, why))?;
+        let codec = codec.compressed(self.compression)?;
         let store = Store::open(
             path,
             &OpenOptions {
