@@ -29,6 +29,7 @@
 //! | `messagepack` | off | the codec `MessagePack` |
 //! | `zstd` | off | `Compression::zstd`; builds the zstd library, so it needs a C compiler |
 //! | `lz4` | off | `Compression::lz4`, in Rust |
+//! | `macros` | off | the attribute `memoize`: functions whose results are kept in a cache |
 //!
 //! What one program stored by a feature, another needs the same feature to read; without it the
 //! value is [`ErrorKind::Codec`], and the message names the feature.
@@ -88,6 +89,10 @@ mod table;
 pub use crate::cache::codec::Json;
 #[cfg(all(not(loom), feature = "messagepack"))]
 pub use crate::cache::codec::MessagePack;
+/// What the attribute [`macro@memoize`] writes down; not for use by hand.
+#[cfg(all(not(loom), feature = "macros"))]
+#[doc(hidden)]
+pub use crate::cache::memoized::{Computing, Unkept, memoize_key, memoize_name, memoize_part};
 #[cfg(not(loom))]
 pub use crate::cache::{
     Cache,
@@ -112,6 +117,8 @@ pub use crate::format::settings::{
     MAX_VALUE_FILE_THRESHOLD, PowerLoss, Settings,
 };
 pub use erased_serde;
+#[cfg(all(not(loom), feature = "macros"))]
+pub use firncache_macros::memoize;
 
 /// The README's examples, run as tests.
 #[cfg(doctest)]

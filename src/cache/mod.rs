@@ -48,6 +48,8 @@ pub(crate) mod iterate;
 pub(crate) mod kind;
 pub(crate) mod many;
 pub(crate) mod memoize;
+#[cfg(feature = "macros")]
+pub(crate) mod memoized;
 #[cfg(feature = "messagepack")]
 pub(crate) mod message_pack;
 pub(crate) mod native_de;
