@@ -21,6 +21,19 @@
 //! # }
 //! ```
 //!
+//! # Features
+//!
+//! | feature | | what it adds |
+//! |---|---|---|
+//! | `json` | on | the codec `Json` |
+//! | `messagepack` | off | the codec `MessagePack` |
+//! | `zstd` | off | `Compression::zstd`; builds the zstd library, so it needs a C compiler |
+//! | `lz4` | off | `Compression::lz4`, in Rust |
+//! | `macros` | off | the attribute `memoize`: functions whose results are kept in a cache |
+//!
+//! What one program stored by a feature, another needs the same feature to read; without it the
+//! value is [`ErrorKind::Codec`], and the message names the feature.
+//!
 //! # How it is built
 //!
 //! One idea: *the log is the truth; the table is only a fast view of where things are in the log,
@@ -81,11 +94,18 @@ mod table;
 
 #[cfg(all(not(loom), feature = "json"))]
 pub use crate::cache::codec::Json;
+#[cfg(all(not(loom), feature = "messagepack"))]
+pub use crate::cache::codec::MessagePack;
+/// What the attribute [`macro@memoize`] writes down; not for use by hand.
+#[cfg(all(not(loom), feature = "macros"))]
+#[doc(hidden)]
+pub use crate::cache::memoized::{Computing, Unkept, memoize_key, memoize_name, memoize_part};
 #[cfg(not(loom))]
 pub use crate::cache::{
     Cache,
     admin::{Finding, Report},
     codec::{Bincode, Codec, ReadValue},
+    compression::Compression,
     entry::{Entry, SetOptions},
     iterate::{Items, Iter, SortedKeys},
     memoize::{MemoizeOptions, Memoized},
@@ -116,6 +136,8 @@ pub use crate::format::settings::{
 #[cfg(not(loom))]
 pub use crate::index::{Index, iterate::IndexIter, options::IndexOptions};
 pub use erased_serde;
+#[cfg(all(not(loom), feature = "macros"))]
+pub use firncache_macros::memoize;
 
 /// The README's examples, run as tests.
 #[cfg(doctest)]

@@ -40,12 +40,14 @@ fn all_rules() -> Vec<Rule> {
 }
 
 /// Where rules look: folders as a whole, and single files.
-const PLACES: [&str; 8] = [
+const PLACES: [&str; 10] = [
     "src",
     "tests",
     "examples",
     "benches",
     "fuzz/fuzz_targets",
+    "macros/src",
+    "macros/tests",
     "docs",
     "README.md",
     "CHANGELOG.md",

@@ -5,7 +5,8 @@
 //! what any of the crate's own codecs wrote.
 //!
 //! ```text
-//! 0 bincode    1 JSON    2 reserved for MessagePack    3 ..= 63 reserved    64 ..= 239 of users
+//! 0 bincode    1 JSON    2 MessagePack    3, 4 not codecs: compressed values
+//! 5 ..= 63 reserved      64 ..= 239 of users
 //! ```
 
 use std::sync::Arc;
@@ -14,13 +15,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::bincode_de::BincodeReader;
+use crate::cache::compression::Compression;
 use crate::cache::kind::KIND_CODEC;
+#[cfg(feature = "messagepack")]
+use crate::cache::message_pack;
 use crate::cache::peel::Peel;
 use crate::cache::value_error::ValueError;
 use crate::error::{Error, ErrorKind, Result};
 
 const BINCODE: u8 = 0;
 const JSON: u8 = 1;
+const MESSAGE_PACK: u8 = 2;
 const MIN_USER_ID: u8 = 64;
 const MAX_USER_ID: u8 = u8::MAX - KIND_CODEC;
 
@@ -29,7 +34,9 @@ pub type ReadValue<'a> = dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> R
 
 /// How values are stored that are not null, a boolean, a number, text or bytes.
 ///
-/// [`Bincode`] is the default. A codec of your own:
+/// [`Bincode`] is the default. To make values smaller is not for codecs: see
+/// [`Options::compression`](crate::Options::compression). A codec of your own, and a longer one in
+/// `examples/own_codec.rs`:
 ///
 /// ```
 /// # #[cfg(feature = "json")]
@@ -144,13 +151,57 @@ impl Codec for Json {
     }
 }
 
+/// MessagePack: as JSON it stores names and can be read in other languages, and by types that ask
+/// what is stored; but it is binary, smaller and faster, and keeps every float as it is.
+///
+/// Structs are maps with the names of their fields. What is nested deeper than 256 levels cannot be
+/// read back.
+///
+/// ```
+/// use firncache::{Cache, MessagePack};
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = Cache::options().codec(MessagePack).open(dir.path())?;
+/// cache.set("point", &(1.5, "north"))?;
+/// assert_eq!(cache.get("point")?, Some((1.5, String::from("north"))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "messagepack")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MessagePack;
+
+#[cfg(feature = "messagepack")]
+impl Codec for MessagePack {
+    fn id(&self) -> u8 {
+        MESSAGE_PACK
+    }
+
+    fn name(&self) -> &str {
+        "MessagePack"
+    }
+
+    fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()> {
+        message_pack_encode(value, out)
+    }
+
+    fn decode(&self, bytes: &[u8], read: &mut ReadValue<'_>) -> Result<()> {
+        let mut reader =
+            message_pack::reader(bytes).map_err(|error| cannot_read(self.name(), &error))?;
+        read(&mut <dyn erased_serde::Deserializer>::erase(&mut reader))
+    }
+}
+
 /// The codec of a handle. The crate's own ones are called directly, without erasing types.
 #[derive(Clone)]
 pub(crate) enum AnyCodec {
     Bincode,
     #[cfg(feature = "json")]
     Json,
+    #[cfg(feature = "messagepack")]
+    MessagePack,
     User(Arc<dyn Codec>),
+    /// One of the others, and the compression of what is stored.
+    Compressed(Box<AnyCodec>, Compression),
 }
 
 impl AnyCodec {
@@ -160,6 +211,8 @@ impl AnyCodec {
             BINCODE if codec.name() == Bincode.name() => Ok(AnyCodec::Bincode),
             #[cfg(feature = "json")]
             JSON if codec.name() == Json.name() => Ok(AnyCodec::Json),
+            #[cfg(feature = "messagepack")]
+            MESSAGE_PACK if codec.name() == MessagePack.name() => Ok(AnyCodec::MessagePack),
             MIN_USER_ID..=MAX_USER_ID => Ok(AnyCodec::User(Arc::new(codec))),
             id => Err(Error::new(
                 ErrorKind::Setting,
@@ -172,15 +225,35 @@ impl AnyCodec {
         }
     }
 
-    /// Appends the payload of a value and returns its kind.
+    /// Adds a compression, or refuses one that does not exist.
+    pub(crate) fn compressed(self, compression: Compression) -> Result<AnyCodec> {
+        compression.check()?;
+        if compression == Compression::NONE {
+            return Ok(self);
+        }
+        Ok(AnyCodec::Compressed(Box::new(self), compression))
+    }
+
+    /// How what is stored is to be compressed.
+    pub(crate) fn compression(&self) -> Compression {
+        match self {
+            AnyCodec::Compressed(_, compression) => *compression,
+            _ => Compression::NONE,
+        }
+    }
+
+    /// Appends the payload of a value, not compressed, and returns its kind.
     pub(crate) fn encode<V>(&self, value: &V, out: &mut Vec<u8>) -> Result<u8>
     where
         V: Serialize + ?Sized,
     {
         let id = match self {
+            AnyCodec::Compressed(inner, _) => return inner.encode(value, out),
             AnyCodec::Bincode => bincode_encode(value, out).map(|()| BINCODE)?,
             #[cfg(feature = "json")]
             AnyCodec::Json => json_encode(value, out).map(|()| JSON)?,
+            #[cfg(feature = "messagepack")]
+            AnyCodec::MessagePack => message_pack_encode(value, out).map(|()| MESSAGE_PACK)?,
             AnyCodec::User(codec) => codec.encode(&value, out).map(|()| codec.id())?,
         };
         id.checked_add(KIND_CODEC)
@@ -201,9 +274,17 @@ impl AnyCodec {
                 serde_json::from_slice(bytes).map_err(|error| cannot_read(Json.name(), &error))
             }
             #[cfg(not(feature = "json"))]
-            (JSON, _) => Err(Error::codec(
-                "the value is stored as JSON: build firncache with its feature \"json\" to read it",
-            )),
+            (JSON, _) => Err(not_built_in("JSON", "json")),
+            #[cfg(feature = "messagepack")]
+            (MESSAGE_PACK, _) => message_pack::reader(bytes)
+                .map_err(|error| error.to_string())
+                .and_then(|mut reader| {
+                    V::deserialize(Peel(&mut reader)).map_err(|error| error.to_string())
+                })
+                .map_err(|error| cannot_read(MessagePack.name(), &error)),
+            #[cfg(not(feature = "messagepack"))]
+            (MESSAGE_PACK, _) => Err(not_built_in("MessagePack", "messagepack")),
+            (id, AnyCodec::Compressed(inner, _)) => inner.decode(id, bytes),
             (id, AnyCodec::User(codec)) if codec.id() == id => user_decode(&**codec, bytes),
             (id, _) => Err(Error::codec(format!(
                 "the value was stored by the codec with id {id}, which this handle does not have: \
@@ -211,6 +292,16 @@ impl AnyCodec {
             ))),
         }
     }
+}
+
+#[cfg_attr(
+    all(feature = "json", feature = "messagepack"),
+    expect(dead_code, reason = "everything is built in")
+)]
+fn not_built_in(codec: &str, feature: &str) -> Error {
+    Error::codec(format!(
+        "the value is stored as {codec}: build firncache with its feature \"{feature}\" to read it"
+    ))
 }
 
 fn cannot_read(codec: &str, error: &dyn std::fmt::Display) -> Error {
@@ -241,6 +332,11 @@ fn bincode_encode<V: Serialize + ?Sized>(value: &V, out: &mut Vec<u8>) -> Result
 #[cfg(feature = "json")]
 fn json_encode<V: Serialize + ?Sized>(value: &V, out: &mut Vec<u8>) -> Result<()> {
     serde_json::to_writer(out, value).map_err(|error| cannot_encode(Json.name(), &error))
+}
+
+#[cfg(feature = "messagepack")]
+fn message_pack_encode<V: Serialize + ?Sized>(value: &V, out: &mut Vec<u8>) -> Result<()> {
+    message_pack::write(value, out).map_err(|error| cannot_encode(MessagePack.name(), &error))
 }
 
 fn user_decode<V: DeserializeOwned>(codec: &dyn Codec, bytes: &[u8]) -> Result<V> {
@@ -327,8 +423,8 @@ mod tests {
         let error = read(&AnyCodec::Bincode, &stored(&inverted())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
         assert!(error.to_string().contains("id 77"), "{error}");
-        let error = read(&AnyCodec::Bincode, &(KIND_CODEC + 2, vec![])).unwrap_err();
-        assert!(error.to_string().contains("id 2"), "{error}");
+        let error = read(&AnyCodec::Bincode, &(KIND_CODEC + 5, vec![])).unwrap_err();
+        assert!(error.to_string().contains("id 5"), "{error}");
     }
 
     #[test]
@@ -369,6 +465,44 @@ mod tests {
         let (kind, bytes) = stored(&AnyCodec::Bincode);
         let error = decode::<Any>(kind, &bytes, &AnyCodec::Bincode).unwrap_err();
         assert!(error.to_string().contains("such as Json"), "{error}");
+    }
+
+    #[cfg(not(all(feature = "json", feature = "messagepack")))]
+    #[test]
+    fn the_error_names_the_feature_that_is_missing() {
+        for (id, feature, is_here) in [
+            (JSON, "\"json\"", cfg!(feature = "json")),
+            (MESSAGE_PACK, "\"messagepack\"", cfg!(feature = "messagepack")),
+        ] {
+            let error = read(&inverted(), &(KIND_CODEC + id, vec![])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Codec);
+            assert!(is_here || error.to_string().contains(feature), "{error}");
+        }
+    }
+
+    #[cfg(feature = "messagepack")]
+    #[test]
+    fn message_pack_is_read_by_every_handle() {
+        let message_pack = AnyCodec::new(MessagePack).unwrap();
+        let mut stored = stored(&message_pack);
+        assert_eq!(stored, (KIND_CODEC + 2, b"\x92\x92\xA3one\x01\x92\xA0\xC0".to_vec()));
+        for codec in [AnyCodec::Bincode, message_pack, inverted()] {
+            assert_eq!(read(&codec, &stored).unwrap(), value());
+            assert_eq!(
+                decode::<Option<Value>>(stored.0, &stored.1, &codec).unwrap(),
+                Some(value())
+            );
+        }
+        let mut erased = None;
+        MessagePack
+            .decode(&stored.1, &mut |bytes| {
+                erased = erased_serde::deserialize::<Value>(bytes).ok();
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(erased, Some(value()));
+        stored.1.push(b'1');
+        assert_eq!(read(&AnyCodec::Bincode, &stored).unwrap_err().kind(), ErrorKind::Codec);
     }
 
     #[cfg(feature = "json")]

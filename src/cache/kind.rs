@@ -12,6 +12,7 @@
 //!  6     UTF-8                       text
 //!  7     the bytes                   bytes
 //! 16+id  what the codec wrote        everything else; id 0 ..= 239, see `codec`
+//! 19, 20 zstd, LZ4                   one of the others, compressed; see `compression`
 //! ```
 //!
 //! The kinds below 16 are native: they can be read without knowing Rust, and `incr` counts on 3 and
@@ -27,3 +28,7 @@ pub(crate) const KIND_TEXT: u8 = 6;
 pub(crate) const KIND_BYTES: u8 = 7;
 /// The kind of what codec 0 wrote; that of codec `id` is `KIND_CODEC + id`.
 pub(crate) const KIND_CODEC: u8 = 16;
+/// Another kind, compressed with zstd.
+pub(crate) const KIND_ZSTD: u8 = KIND_CODEC + 3;
+/// Another kind, compressed with LZ4.
+pub(crate) const KIND_LZ4: u8 = KIND_CODEC + 4;

@@ -10,7 +10,7 @@
 //!       Store::get       hash, bucket, record: no lock, no system call     (store::read)
 //!       is_live          the clock, only if the record can expire
 //!       note_read        hits and marks, only if a setting wants them      (stats)
-//!       decode           the user's type, or the codec                     (value)
+//!       decode           the user's type, or the codec; decompressed first (value, compression)
 //!
 //! set   KeyBuf::of, encode                the user's code runs before the lock is taken
 //!       place            too large? of its own file?                       (write)
@@ -39,6 +39,7 @@ pub(crate) mod admin;
 pub(crate) mod arguments;
 pub(crate) mod bincode_de;
 pub(crate) mod codec;
+pub(crate) mod compression;
 pub(crate) mod counter;
 pub(crate) mod cull;
 pub(crate) mod early;
@@ -49,6 +50,10 @@ pub(crate) mod iterate;
 pub(crate) mod kind;
 pub(crate) mod many;
 pub(crate) mod memoize;
+#[cfg(feature = "macros")]
+pub(crate) mod memoized;
+#[cfg(feature = "messagepack")]
+pub(crate) mod message_pack;
 pub(crate) mod native_de;
 pub(crate) mod native_ser;
 pub(crate) mod once;

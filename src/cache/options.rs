@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::codec::{AnyCodec, Codec};
+use crate::cache::compression::Compression;
 use crate::cache::{Cache, Handle, temporary::TemporaryDir};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,6 +52,7 @@ pub struct Options {
     timeout: Duration,
     /// A codec that is refused is reported by `open`.
     codec: Result<AnyCodec, String>,
+    compression: Compression,
     clock: Arc<dyn Clock>,
     read_only: bool,
     create: bool,
@@ -76,6 +78,7 @@ impl Default for Options {
             asked: Asked::default(),
             timeout: DEFAULT_TIMEOUT,
             codec: Ok(AnyCodec::Bincode),
+            compression: Compression::NONE,
             clock: Arc::new(SystemClock),
             read_only: false,
             create: true,
@@ -164,6 +167,22 @@ impl Options {
         self
     }
 
+    /// Sets how the values that this handle stores are compressed ([`Compression::NONE`] unless
+    /// set); all but streams and what is small, whatever the codec is. Compressed values are read
+    /// by every handle whose program has the feature that it takes.
+    ///
+    /// ```
+    /// use firncache::{Cache, Compression};
+    /// # let dir = tempfile::tempdir()?;
+    /// # #[cfg(feature = "zstd")]
+    /// let cache = Cache::options().compression(Compression::zstd(3)).open(dir.path())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn compression(mut self, compression: Compression) -> Options {
+        self.compression = compression;
+        self
+    }
+
     /// Sets the clock by which items expire ([`SystemClock`] unless set), for tests. It must not
     /// use the cache.
     pub fn clock(mut self, clock: impl Clock) -> Options {
@@ -248,9 +267,7 @@ impl Options {
     /// Opens a store, which gets these settings if it has to be made.
     pub(crate) fn open_store(&self, path: &Path, settings: Settings) -> Result<Store> {
         check_settings(&settings)?;
-        if let Err(why) = &self.codec {
-            return Err(Error::new(ErrorKind::Setting, why.as_str()));
-        }
+        self.checked_codec()?;
         Store::open(
             path,
             &OpenOptions {
@@ -262,6 +279,12 @@ impl Options {
         )
     }
 
+    /// The codec, which compresses if it is to.
+    fn checked_codec(&self) -> Result<AnyCodec> {
+        let codec = self.codec.clone().map_err(|why| Error::new(ErrorKind::Setting, why))?;
+        codec.compressed(self.compression)
+    }
+
     /// A handle on an open store.
     pub(crate) fn handle(
         &self,
@@ -269,7 +292,7 @@ impl Options {
         place: Option<Place>,
         temporary: Option<TemporaryDir>,
     ) -> Result<Cache> {
-        let codec = self.codec.clone().map_err(|why| Error::new(ErrorKind::Setting, why))?;
+        let codec = self.checked_codec()?;
         Ok(Cache::new(Handle {
             holds: Arc::new(Holds::new(store.directory(), self.allow_untrusted)),
             store,

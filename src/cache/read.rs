@@ -12,6 +12,7 @@ use std::io::{Read, Seek, SeekFrom};
 use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
+use crate::cache::compression::unpack_in_place;
 use crate::cache::entry::Entry;
 use crate::cache::kind::KIND_BYTES;
 use crate::cache::value::decode;
@@ -112,13 +113,15 @@ impl Cache {
                 return other.map(|_| false);
             }
         };
-        if kind != KIND_BYTES {
-            buffer.clear();
-            return Err(Error::codec(
-                "cannot read the value as bytes: it is stored as something else; use get()",
-            ));
+        match unpack_in_place(kind, buffer) {
+            Ok(KIND_BYTES) => Ok(true),
+            other => {
+                buffer.clear();
+                let not_bytes =
+                    "cannot read the value as bytes: it is stored as something else; use get()";
+                Err(other.err().unwrap_or_else(|| Error::codec(not_bytes)))
+            }
         }
-        Ok(true)
     }
 
     /// Tells whether a key is there and has not expired. Not counted as a read.
@@ -177,17 +180,24 @@ impl Cache {
         value: &mut Vec<u8>,
     ) -> Result<Option<Record>> {
         let Some((record, file)) = self.look_up(key, tag, value)? else { return Ok(None) };
-        if let Some(mut file) = file {
-            let is_sound = file.read_to(value).map_err(|source| {
-                let path = self.directory().join(file.reference.name());
-                Error::io("read the value file", &path, source)
-            })?;
-            if !is_sound {
-                self.0.store.shared().head.count_damaged();
-                return Ok(None);
-            }
+        if let Some(file) = file
+            && !self.read_file(file, value)?
+        {
+            return Ok(None);
         }
         Ok(Some(record))
+    }
+
+    /// Reads a value file whole; false, and counted, if it is damaged.
+    pub(crate) fn read_file(&self, mut file: ValueFile, value: &mut Vec<u8>) -> Result<bool> {
+        let is_sound = file.read_to(value).map_err(|source| {
+            let path = self.directory().join(file.reference.name());
+            Error::io("read the value file", &path, source)
+        })?;
+        if !is_sound {
+            self.0.store.shared().head.count_damaged();
+        }
+        Ok(is_sound)
     }
 
     /// Finds the live record of a key. Its value is in `value`, or in the file that comes with it.

@@ -6,6 +6,7 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
+use crate::cache::compression::{is_packed, unpack_in_place};
 use crate::cache::entry::SetOptions;
 use crate::cache::kind::{KIND_BYTES, KIND_TEXT};
 use crate::cache::write::has_limit;
@@ -90,7 +91,7 @@ impl Cache {
     }
 
     /// Opens the bytes of a value for reading; `None` if the key is missing or expired. Counted as
-    /// a read.
+    /// a read. A compressed value is decompressed in memory.
     ///
     /// # Errors
     ///
@@ -100,8 +101,17 @@ impl Cache {
         let (key, mut value) = (KeyBuf::of(&key)?, Vec::new());
         let found = self.look_up(key.as_bytes(), None, &mut value)?;
         self.note_read(found.as_ref().map(|(record, _)| record));
-        let Some((record, file)) = found else { return Ok(None) };
-        if !matches!(record.header.value_kind, KIND_BYTES | KIND_TEXT) {
+        let Some((record, mut file)) = found else { return Ok(None) };
+        let mut kind = record.header.value_kind;
+        if is_packed(kind) {
+            if let Some(file) = file.take()
+                && !self.read_file(file, &mut value)?
+            {
+                return Ok(None);
+            }
+            kind = unpack_in_place(kind, &mut value)?;
+        }
+        if !matches!(kind, KIND_BYTES | KIND_TEXT) {
             return Err(Error::codec(
                 "cannot read the value as bytes: it is stored as something else; use get()",
             ));

@@ -4,7 +4,8 @@
 //!
 //! What lies around a value without adding to it is not stored: `Some(x)` and a newtype of `x` are
 //! stored as `x`, and can be read as `x` or as either of them. So a missing wrapper, or one too
-//! many, never changes a stored value.
+//! many, never changes a stored value. What a handle compresses, it compresses last; see
+//! [`crate::cache::compression`].
 //!
 //! `Cache` calls [`encode`] before it takes the lock, and [`decode`] on the copy it has checked.
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::codec::AnyCodec;
+use crate::cache::compression::{is_packed, unpack};
 use crate::cache::kind::KIND_CODEC;
 use crate::cache::native_de::Native;
 use crate::cache::native_ser::NativeSerializer;
@@ -23,14 +25,30 @@ where
     V: Serialize + ?Sized,
 {
     let start = out.len();
-    NativeSerializer::new(codec, &mut *out).append(value).map_err(|error| {
+    let kind = NativeSerializer::new(codec, &mut *out).append(value).map_err(|error| {
         out.truncate(start);
         error.into_error("cannot encode the value")
-    })
+    })?;
+    let mut packed = Vec::new();
+    let Some(packed_kind) = codec.compression().pack(kind, &out[start..], &mut packed) else {
+        return Ok(kind);
+    };
+    out.truncate(start);
+    out.extend_from_slice(&packed);
+    Ok(packed_kind)
 }
 
 /// Reads a value from its kind and payload.
 pub(crate) fn decode<V: DeserializeOwned>(kind: u8, bytes: &[u8], codec: &AnyCodec) -> Result<V> {
+    if is_packed(kind) {
+        let (kind, plain) = unpack(kind, bytes)?;
+        return decode_plain(kind, &plain, codec);
+    }
+    decode_plain(kind, bytes, codec)
+}
+
+#[inline]
+fn decode_plain<V: DeserializeOwned>(kind: u8, bytes: &[u8], codec: &AnyCodec) -> Result<V> {
     if let Some(id) = kind.checked_sub(KIND_CODEC) {
         return codec.decode(id, bytes);
     }

@@ -86,7 +86,8 @@ impl Cache {
         self.store_value(key, value, &options, true)
     }
 
-    /// Stores bytes as they are, without serde; [`Cache::get_bytes`] reads them.
+    /// Stores bytes as they are, without serde; [`Cache::get_bytes`] reads them. They are compressed
+    /// if the handle compresses.
     ///
     /// # Errors
     ///
@@ -102,8 +103,12 @@ impl Cache {
     /// As [`Cache::set_with`].
     pub fn set_bytes_with(&self, key: impl ToKey, bytes: &[u8], options: SetOptions) -> Result<()> {
         let key = KeyBuf::of(&key)?;
-        let value = self.place(key.as_bytes(), bytes, &options)?;
-        self.put(key.as_bytes(), KIND_BYTES, value, &options, false).map(|_| ())
+        with_scratch(|buffer| {
+            let packed = self.0.codec.compression().pack(KIND_BYTES, bytes, buffer);
+            let (kind, stored) = packed.map_or((KIND_BYTES, bytes), |kind| (kind, &buffer[..]));
+            let value = self.place(key.as_bytes(), stored, &options)?;
+            self.put(key.as_bytes(), kind, value, &options, false).map(|_| ())
+        })
     }
 
     fn store_value<V: Serialize + ?Sized>(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::cache::codec::Codec;
+use crate::cache::compression::Compression;
 use crate::cache::options::{Durability, Options};
 use crate::deque::Deque;
 use crate::error::Result;
@@ -68,6 +69,12 @@ impl<T> DequeOptions<T> {
     /// [`Options::codec`](crate::Options::codec).
     pub fn codec(mut self, codec: impl Codec) -> DequeOptions<T> {
         self.cache = self.cache.codec(codec);
+        self
+    }
+
+    /// Sets how items are compressed, as [`Options::compression`](crate::Options::compression).
+    pub fn compression(mut self, compression: Compression) -> DequeOptions<T> {
+        self.cache = self.cache.compression(compression);
         self
     }
 

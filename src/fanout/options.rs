@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::cache::codec::Codec;
+use crate::cache::compression::Compression;
 use crate::cache::options::{DEFAULT_TIMEOUT, Durability, Options, forward_options};
 use crate::cache::temporary::TemporaryDir;
 use crate::clock::Clock;
@@ -98,6 +99,8 @@ impl FanoutOptions {
         timeout(timeout: Duration);
         /// Sets how values without a native form are written, as [`Options::codec`].
         codec(codec: impl Codec);
+        /// Sets how values are compressed, as [`Options::compression`].
+        compression(compression: Compression);
         /// Sets the clock by which items expire, as [`Options::clock`].
         clock(clock: impl Clock);
         /// Sets whether the handle only reads, as [`Options::read_only`].

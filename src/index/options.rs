@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::codec::Codec;
+use crate::cache::compression::Compression;
 use crate::cache::options::{Durability, Options, forward_options};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -54,6 +55,8 @@ impl<K, V> IndexOptions<K, V> {
         timeout(timeout: Duration);
         /// Sets how values without a native form are written, as [`Options::codec`].
         codec(codec: impl Codec);
+        /// Sets how values are compressed, as [`Options::compression`].
+        compression(compression: Compression);
         /// Sets the clock that tells when values were stored, as [`Options::clock`].
         clock(clock: impl Clock);
         /// Sets whether the handle only reads, as [`Options::read_only`].

@@ -4,6 +4,7 @@
 
 mod basics;
 mod bulk;
+mod codecs;
 mod common;
 mod counting;
 mod deque;
