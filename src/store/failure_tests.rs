@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::store::crash_tests::{
     Model, Operation, PATIENCE, Random, contents, copy, go_on, open, put, verify,
 };
+use crate::store::scan::Item;
 use crate::sys::testing::{Mounted, Step, watch};
 
 /// Fails one call, or all from one on, in the middle of an operation.
@@ -76,6 +77,42 @@ fn a_full_disk_at_any_call_is_an_error_and_nothing_else() {
 #[test]
 fn no_descriptors_at_any_call_is_an_error_and_nothing_else() {
     failing(13, 600, io::ErrorKind::Other, &["open", "create"]);
+}
+
+#[test]
+fn a_walk_without_descriptors_fails_or_meets_every_key() {
+    let place = tempfile::tempdir().unwrap();
+    let (path, trial) = (place.path().join("store"), place.path().join("trial"));
+    let store = open(&path);
+    const KEYS: u64 = 3000;
+    (0..KEYS).for_each(|key| put(&store, &key.to_be_bytes(), b"value", false).unwrap());
+    let mut failures = 0;
+    for (is_back, nth) in (0..40).map(|it| (it % 2 == 0, it / 2)) {
+        copy(&path, &trial);
+        let (copied, mut count) = (open(&trial), 0);
+        let hook = move |step: Step| {
+            count += u64::from(step == Step::Call("open"));
+            let fails = step == Step::Call("open") && count == nth + 1;
+            if fails { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
+        };
+        let walk = || {
+            let (mut scan, mut item, mut met) = (copied.scan(), Item::default(), 0);
+            while match is_back {
+                true => scan.next_back(&copied, &mut item)?,
+                false => scan.next(&copied, &mut item)?,
+            } {
+                met += 1;
+            }
+            Ok::<_, Error>(met)
+        };
+        match watch(hook, walk) {
+            Ok(met) => assert_eq!(met, KEYS, "call {nth}"),
+            Err(_) => failures += 1,
+        }
+        drop(copied);
+        std::fs::remove_dir_all(&trial).unwrap();
+    }
+    assert!(failures > 0);
 }
 
 #[test]

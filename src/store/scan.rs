@@ -82,6 +82,8 @@ impl Scan {
             let is_current = self.front.is_current(store);
             let Some(row) = row.filter(|_| is_current) else { continue };
             if row >= self.from && row < self.to {
+                // One before it may have been passed because a bucket could not be read.
+                store.0.table.believe(failures)?;
                 self.from = row + 1;
                 return Ok(true);
             }
@@ -115,6 +117,8 @@ impl Scan {
             let is_current = self.back.is_current(store);
             let Some(row) = row.filter(|_| is_current) else { continue };
             if row >= self.from && row < self.to {
+                // One before it may have been passed because a bucket could not be read.
+                store.0.table.believe(failures)?;
                 self.to = row;
                 return Ok(true);
             }
