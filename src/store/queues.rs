@@ -128,10 +128,19 @@ impl Writer<'_> {
         let Some(stored) = stored else { return Ok(Step::Unknown) };
         let (mut bounds, mut key) = (stored, Vec::new());
         let time_ms = now_ms.unwrap_or(0);
-        for _ in 0..STEP_LOOKS {
-            let Some(number) = bounds.end(side) else {
-                return Ok(Step::Done(Sought { item: None, stored, bounds }));
-            };
+        for looks in 0.. {
+            let Some(number) = bounds.end(side) else { break };
+            if looks % STEP_LOOKS == STEP_LOOKS - 1 {
+                if search.misses > MAX_MISSES.max(self.state().len) {
+                    search.misses = 0;
+                    self.begin_count(queue, time_ms)?;
+                    return Ok(Step::Unknown);
+                }
+                // On a full disk it goes on from here, as the next would begin where this one did.
+                if self.narrow(queue, bounds, time_ms)? {
+                    return Ok(Step::More);
+                }
+            }
             match self.find(self.hashed(queue.key(number, &mut key)))? {
                 Some(found) if now_ms.is_none_or(|now_ms| found.header.expires_ms > now_ms) => {
                     search.misses = 0;
@@ -145,13 +154,7 @@ impl Writer<'_> {
             }
             bounds.pass(side);
         }
-        if search.misses > MAX_MISSES.max(self.state().len) {
-            search.misses = 0;
-            self.begin_count(queue, time_ms)?;
-            return Ok(Step::Unknown);
-        }
-        self.store_bounds(queue, bounds.rounded(), time_ms)?;
-        Ok(Step::More)
+        Ok(Step::Done(Sought { item: None, stored, bounds }))
     }
 
     /// Stores an item beyond the outermost one on a side; its number. `put` is taken when it is
@@ -229,30 +232,28 @@ impl Writer<'_> {
             };
         let Some((number, found)) = item.filter(|(number, found)| is_it(*number, &found.header))
         else {
-            self.settle_bounds(queue, stored, bounds, now_ms)?;
+            if bounds.are_worth_storing(&stored) {
+                self.narrow(queue, bounds, now_ms)?;
+            }
             return Ok(Step::Done(false));
         };
         let mut key = Vec::new();
         self.remove(queue.key(number, &mut key), &found, 0)?;
         bounds.pass(side);
-        // Left as they are, the next push finds room within them.
-        if !bounds.is_empty() {
-            self.settle_bounds(queue, stored, bounds, now_ms)?;
+        // Bounds of none are left as they are: the next push finds room within them.
+        if !bounds.is_empty() && bounds.are_worth_storing(&stored) {
+            // The item is taken, whatever becomes of this; what fails, the next one meets.
+            let _ = self.narrow(queue, bounds, now_ms);
         }
         Ok(Step::Done(true))
     }
 
-    fn settle_bounds(
-        &mut self,
-        queue: &Queue,
-        stored: Bounds,
-        bounds: Bounds,
-        now_ms: u64,
-    ) -> Result<()> {
-        if bounds.are_worth_storing(&stored) {
-            self.store_bounds(queue, bounds.rounded(), now_ms)?;
+    /// Stores narrower bounds; false if the disk is full, on which wide ones do no harm.
+    fn narrow(&mut self, queue: &Queue, bounds: Bounds, now_ms: u64) -> Result<bool> {
+        match self.store_bounds(queue, bounds.rounded(), now_ms) {
+            Err(error) if error.kind() == ErrorKind::Full => Ok(false),
+            other => other.map(|()| true),
         }
-        Ok(())
     }
 
     /// From now on every new item widens the bounds, and those with lower rows are to be counted.
