@@ -36,6 +36,14 @@ pub trait Clock: Send + Sync + 'static {
 
 /// The clock of the operating system, at the resolution of its tick (1 to 10 ms): it is read
 /// without a system call and without asking the hardware.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use firncache::{Clock, SystemClock};
+///
+/// let apart = SystemTime::now().duration_since(SystemClock.now());
+/// assert!(apart.unwrap_or_else(|before| before.duration()) < Duration::from_secs(60));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

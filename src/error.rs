@@ -18,9 +18,30 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// A result whose error is [`Error`] unless another is named.
+///
+/// ```
+/// fn length(cache: &firncache::Cache, key: &str) -> firncache::Result<usize> {
+///     Ok(cache.get::<String>(key)?.map_or(0, |text| text.len()))
+/// }
+/// assert_eq!(length(&firncache::Cache::temporary()?, "missing")?, 0);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of failure an [`Error`] is, and thereby what can be done about it.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// use firncache::ErrorKind;
+///
+/// cache.set("name", "Ada")?;
+/// match cache.get::<u64>("name") {
+///     Err(error) if error.kind() == ErrorKind::Codec => cache.delete("name")?, // another type
+///     other => other?.is_some(),
+/// };
+/// assert!(!cache.contains("name")?);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -63,6 +84,16 @@ pub enum ErrorKind {
 /// What went wrong: what was tried, on what, and the cure.
 ///
 /// Programs decide by [`kind`](Error::kind); the message is for people and may change.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// use firncache::ErrorKind;
+///
+/// let error = cache.set(f64::NAN, &1).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Key);
+/// eprintln!("{error}"); // what was tried, on what, and the cure
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -77,12 +108,27 @@ struct Inner {
 
 impl Error {
     /// What kind of failure this is.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// let error = cache.incr("count", 1).and_then(|_| cache.incr("count", i64::MAX)).unwrap_err();
+    /// assert_eq!(error.kind(), firncache::ErrorKind::Overflow);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// The file or directory concerned, if there is one.
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let missing = dir.path().join("none");
+    /// let error = firncache::Cache::options().create(false).open(&missing).unwrap_err();
+    /// assert!(error.path().is_some_and(|path| path.starts_with(&missing)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
@@ -90,12 +136,22 @@ impl Error {
 
     /// Makes an error of kind [`ErrorKind::Codec`]: what an implementation of
     /// [`Codec`](crate::Codec) returns when it cannot encode or decode a value.
+    ///
+    /// ```
+    /// let error = firncache::Error::codec("cannot read the picture: it has no header");
+    /// assert_eq!(error.kind(), firncache::ErrorKind::Codec);
+    /// ```
     pub fn codec(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Codec, message)
     }
 
     /// Makes an error of kind [`ErrorKind::Key`]: what an implementation of
     /// [`ToKey`](crate::ToKey) or [`FromKey`](crate::FromKey) returns when it refuses a key.
+    ///
+    /// ```
+    /// let error = firncache::Error::key("the name is empty: give it one");
+    /// assert_eq!(error.kind(), firncache::ErrorKind::Key);
+    /// ```
     pub fn key(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Key, message)
     }

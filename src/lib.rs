@@ -21,6 +21,9 @@
 //! # }
 //! ```
 //!
+//! [`tutorial`] walks through everything, and [`from_python_diskcache`] is for those who come from
+//! there.
+//!
 //! # Features
 //!
 //! | feature | | what it adds |
@@ -143,3 +146,11 @@ pub use firncache_macros::memoize;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/tutorial.md")]
+pub mod tutorial {}
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/from-python-diskcache.md")]
+pub mod from_python_diskcache {}

@@ -9,12 +9,28 @@ use crate::error::Result;
 use crate::format::settings::Settings;
 
 /// What [`Cache::check`] or [`Cache::repair`] has found.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// let report = cache.check()?;
+/// assert!(report.is_clean());
+/// println!("{report}"); // "nothing found", or one line for each finding
+/// # Ok::<(), firncache::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     findings: Vec<Finding>,
 }
 
 /// One thing that is not as it should be.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// for finding in cache.check()?.findings() {
+///     eprintln!("{}: {}", finding.path().display(), finding.what());
+/// }
+/// # Ok::<(), firncache::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     path: PathBuf,
@@ -23,6 +39,12 @@ pub struct Finding {
 
 impl Report {
     /// Tells whether nothing was found.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// assert!(cache.check()?.is_clean());
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
@@ -34,6 +56,12 @@ impl Report {
     }
 
     /// Gives what was found.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// assert_eq!(cache.check()?.findings(), []);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
@@ -42,12 +70,31 @@ impl Report {
 
 impl Finding {
     /// Gives the file concerned.
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let cache = firncache::Cache::open(dir.path())?;
+    /// cache.set_bytes("large", &vec![7; 1 << 20])?;
+    /// let file = cache.reader("large")?.and_then(|reader| reader.path().map(|it| it.to_owned()));
+    /// std::fs::write(file.unwrap(), "damaged")?;
+    /// let report = cache.check()?;
+    /// assert!(report.findings()[0].path().starts_with(dir.path()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Says what is wrong, in words.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// for finding in cache.check()?.findings() {
+    ///     eprintln!("{}", finding.what());
+    /// }
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     #[must_use]
     pub fn what(&self) -> &str {
         &self.what
@@ -76,6 +123,12 @@ impl fmt::Display for Report {
 
 impl Cache {
     /// Gives the settings that are kept in the store, as they are now.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// assert_eq!(cache.settings().size_limit, firncache::DEFAULT_SIZE_LIMIT);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.0.store.settings()
@@ -156,6 +209,14 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::check`]; [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set("key", "value")?;
+    /// assert!(cache.repair()?.is_clean());
+    /// assert!(cache.contains("key")?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn repair(&self) -> Result<Report> {
         self.outside_transaction("repair()")?;
         let mut findings = self.0.store.repair(self.0.timeout)?;
@@ -174,6 +235,15 @@ impl Cache {
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly);
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) inside a transaction.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_many((0..1000).map(|key| (key, [7_u8; 32])), Default::default())?;
+    /// cache.clear()?;
+    /// cache.compact()?;
+    /// assert!(cache.check()?.is_clean());
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn compact(&self) -> Result<()> {
         self.outside_transaction("compact()")?;
         self.0.store.compact(self.0.timeout)
@@ -188,6 +258,13 @@ impl Cache {
     /// any process; [`ErrorKind::Timeout`](crate::ErrorKind::Timeout);
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly);
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) inside a transaction.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set("key", "value")?;
+    /// cache.sync()?; // from here on the value survives power loss
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn sync(&self) -> Result<()> {
         self.outside_transaction("sync()")?;
         self.0.store.sync()
@@ -199,6 +276,14 @@ impl Cache {
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) inside a transaction.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// let other = cache.clone();
+    /// cache.close()?;
+    /// other.set("key", "value")?; // handles close one by one
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn close(self) -> Result<()> {
         self.outside_transaction("close()")
     }
@@ -210,6 +295,14 @@ impl Cache {
     ///
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set("key", "value")?;
+    /// assert_eq!(cache.clear()?, 1);
+    /// assert!(cache.is_empty()?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn clear(&self) -> Result<u64> {
         let removed = self.0.store.write(self.0.timeout, |writer| writer.clear())?;
         self.made_durable()?;

@@ -30,6 +30,20 @@ const MIN_USER_ID: u8 = 64;
 const MAX_USER_ID: u8 = u8::MAX - KIND_CODEC;
 
 /// What a [`Codec`] calls once with a deserializer over the stored bytes.
+///
+/// ```
+/// use firncache::{Bincode, Codec};
+/// let mut bytes = Vec::new();
+/// Bincode.encode(&(1_u8, "one"), &mut bytes)?;
+/// let mut value = None;
+/// Bincode.decode(&bytes, &mut |deserializer| {
+///     let decoded = firncache::erased_serde::deserialize::<(u8, String)>(deserializer);
+///     value = Some(decoded.map_err(|error| firncache::Error::codec(error.to_string()))?);
+///     Ok(())
+/// })?;
+/// assert_eq!(value, Some((1, String::from("one"))));
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub type ReadValue<'a> = dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<()> + 'a;
 
 /// How values are stored that are not null, a boolean, a number, text or bytes.
@@ -101,6 +115,16 @@ pub trait Codec: Send + Sync + 'static {
 /// Types that ask what is stored (`serde_json::Value`, and those with serde's `untagged`, `flatten`
 /// or `tag`) cannot be read back from it, nor can what is nested deeper than 256 levels, or has
 /// more than 2^20 items that take no bytes.
+///
+/// ```
+/// use firncache::{Bincode, Cache};
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = Cache::options().codec(Bincode).open(dir.path())?; // as without codec()
+/// cache.set("point", &(1.5, "north"))?;
+/// assert_eq!(cache.get("point")?, Some((1.5, String::from("north"))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bincode;
 
@@ -126,6 +150,16 @@ impl Codec for Bincode {
 
 /// JSON: larger and slower, stores names, so that types can change, and other languages can read
 /// it. NaN and the infinities become null.
+///
+/// ```
+/// use firncache::{Cache, Json};
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = Cache::options().codec(Json).open(dir.path())?;
+/// cache.set("page", &serde_json::json!({"title": "Home", "visits": 3}))?;
+/// assert_eq!(cache.get::<serde_json::Value>("page")?.unwrap()["visits"], 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[cfg(feature = "json")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;

@@ -35,6 +35,13 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::incr`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set("left", &10)?;
+    /// assert_eq!(cache.decr("left", 3)?, 7);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn decr(&self, key: impl ToKey, delta: i64) -> Result<i64> {
         self.count(key, -i128::from(delta), Some(0)).map(Option::unwrap_or_default)
     }
@@ -45,6 +52,13 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::incr`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// assert_eq!(cache.incr_with("visits", 1, None)?, None);
+    /// assert_eq!(cache.incr_with("visits", 1, Some(100))?, Some(101));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn incr_with(
         &self,
         key: impl ToKey,

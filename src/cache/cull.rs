@@ -78,6 +78,15 @@ impl Cache {
     ///
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), whose message says how far it got;
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_many((0..100).map(|key| (key, vec![7_u64; 1000])), Default::default())?;
+    /// cache.update_settings(|settings| settings.size_limit = 400_000)?;
+    /// assert!(cache.cull()? > 0);
+    /// assert!(cache.disk_usage()? < 800_000);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn cull(&self) -> Result<u64> {
         let mut removed = self.expire()?;
         loop {

@@ -13,6 +13,19 @@ use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::format::record::Header;
 
 /// A value with what is known about it.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// use std::time::{Duration, SystemTime};
+/// use firncache::{Key, SetOptions};
+///
+/// let options = SetOptions::new().expire(Duration::from_secs(60)).tag("pages");
+/// cache.set_with("home", "<html>", options)?;
+/// let entry = cache.get_entry::<String>("home")?.unwrap();
+/// assert_eq!((entry.value.as_str(), entry.tag), ("<html>", Some(Key::from("pages"))));
+/// assert!(entry.expires_at > Some(entry.stored_at));
+/// # Ok::<(), firncache::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry<V> {
     /// The value.
@@ -70,18 +83,44 @@ enum Expiry {
 
 impl SetOptions {
     /// Makes options with neither expiry nor tag.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::SetOptions;
+    /// cache.set_with("key", "value", SetOptions::new())?; // as set()
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn new() -> SetOptions {
         SetOptions::default()
     }
 
     /// Lets the item expire when this time has passed since it was stored. Zero is at once; what is
     /// too long to represent is never.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::time::Duration;
+    /// use firncache::SetOptions;
+    /// cache.set_with("over", "at once", SetOptions::new().expire(Duration::ZERO))?;
+    /// assert!(!cache.contains("over")?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn expire(mut self, after: Duration) -> SetOptions {
         self.expiry = Some(Expiry::After(after));
         self
     }
 
     /// Lets the item expire at a time of day. The past is at once.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::time::{Duration, SystemTime};
+    /// use firncache::SetOptions;
+    /// let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    /// cache.set_with("menu", "soup", SetOptions::new().expire_at(tomorrow))?;
+    /// assert!(cache.contains("menu")?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn expire_at(mut self, time: SystemTime) -> SetOptions {
         self.expiry = Some(Expiry::At(time));
         self
@@ -90,6 +129,14 @@ impl SetOptions {
     /// Labels the item, so that [`Cache::evict`](crate::Cache::evict) finds it. A tag is what a key
     /// can be; null is no tag. One that cannot be a key fails the operation that uses it, with
     /// [`ErrorKind::Key`](crate::ErrorKind::Key).
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::SetOptions;
+    /// cache.set_with("home", "<html>", SetOptions::new().tag(("user", 7)))?;
+    /// assert_eq!(cache.evict(("user", 7))?, 1);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn tag(mut self, tag: impl ToKey) -> SetOptions {
         self.tag = match encode_tag(&tag) {
             Ok(None) => None,

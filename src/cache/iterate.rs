@@ -18,15 +18,42 @@ use crate::store::scan::{Item, Scan};
 const MAX_LOOKS: usize = 16;
 
 /// The keys of a cache in insertion order; made by [`Cache::iter`].
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// cache.set_many([("b", 1), ("a", 2)], Default::default())?;
+/// let keys = cache.iter().rev().collect::<firncache::Result<Vec<_>>>()?;
+/// assert_eq!(keys, ["a".into(), "b".into()]);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub struct Iter(Walk);
 
 /// The keys and values of a cache in insertion order; made by [`Cache::items`].
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// cache.set_many([("b", 1), ("a", 2)], Default::default())?;
+/// let mut sum = 0;
+/// for item in cache.items::<i32>() {
+///     let (_key, value) = item?;
+///     sum += value;
+/// }
+/// assert_eq!(sum, 3);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub struct Items<V> {
     walk: Walk,
     value: PhantomData<fn() -> V>,
 }
 
 /// The keys of a cache in key order; made by [`Cache::sorted_keys`].
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// cache.set_many([("b", 1), ("a", 2)], Default::default())?;
+/// assert_eq!(cache.sorted_keys()?.next_back().transpose()?, Some("b".into()));
+/// # Ok::<(), firncache::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SortedKeys(std::vec::IntoIter<Vec<u8>>);
 
@@ -53,6 +80,15 @@ impl Cache {
     }
 
     /// Iterates over keys and values, as [`Cache::iter`] over keys. Not counted as reads.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::Key;
+    /// cache.set_many([("b", 1), ("a", 2)], Default::default())?;
+    /// let items = cache.items().collect::<firncache::Result<Vec<(Key, i32)>>>()?;
+    /// assert_eq!(items, [("b".into(), 1), ("a".into(), 2)]);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     #[must_use = "an iterator does nothing until it is advanced"]
     pub fn items<V: DeserializeOwned>(&self) -> Items<V> {
         Items { walk: self.walk(), value: PhantomData }
@@ -66,6 +102,15 @@ impl Cache {
     /// # Errors
     ///
     /// As reading any key.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_many([("b", 1), ("a", 2)], Default::default())?;
+    /// cache.set(9, &3)?;
+    /// let keys = cache.sorted_keys()?.collect::<firncache::Result<Vec<_>>>()?;
+    /// assert_eq!(keys, [9.into(), "a".into(), "b".into()]); // numbers before texts
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn sorted_keys(&self) -> Result<SortedKeys> {
         SortedKeys::of(std::slice::from_ref(self))
     }

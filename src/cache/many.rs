@@ -160,6 +160,13 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::delete`]; nothing is removed then.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_many([("a", 1), ("b", 2)], Default::default())?;
+    /// assert_eq!(cache.delete_many(["a", "b", "c"])?, 2);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn delete_many(&self, keys: impl IntoIterator<Item = impl ToKey>) -> Result<u64> {
         let keys = keys.into_iter().map(|key| KeyBuf::of(&key)).collect::<Result<Vec<_>>>()?;
         if keys.is_empty() {

@@ -135,6 +135,13 @@ impl Cache {
     /// # Errors
     ///
     /// See [`Options::open`].
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// firncache::Cache::open(dir.path().join("cache"))?.set("key", &1)?;
+    /// assert_eq!(firncache::Cache::open(dir.path().join("cache"))?.get("key")?, Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(directory: impl AsRef<Path>) -> Result<Cache> {
         Cache::options().open(directory)
     }
@@ -144,16 +151,39 @@ impl Cache {
     /// # Errors
     ///
     /// See [`Options::open`].
+    ///
+    /// ```
+    /// let cache = firncache::Cache::temporary()?;
+    /// let directory = cache.directory().to_owned();
+    /// assert!(directory.is_dir());
+    /// drop(cache);
+    /// assert!(!directory.exists());
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn temporary() -> Result<Cache> {
         Cache::options().open_temporary()
     }
 
     /// Begins to say how a cache is to be opened.
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let cache = firncache::Cache::options().size_limit(8 << 20).open(dir.path())?;
+    /// assert_eq!(cache.settings().size_limit, 8 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn options() -> Options {
         Options::default()
     }
 
     /// Gives the directory of the cache.
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let cache = firncache::Cache::open(dir.path())?;
+    /// assert_eq!(cache.directory(), dir.path());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.0.store.directory()

@@ -19,6 +19,15 @@ use crate::store::open::OpenOptions;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a write that returned has survived.
+///
+/// ```
+/// use firncache::{Cache, Durability};
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = Cache::options().durability(Durability::Sync).open(dir.path())?;
+/// cache.set("order", &17)?; // on disk when this returns
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub enum Durability {
     /// The end of any process, also by `kill -9`. After power loss a prefix of the history
@@ -43,6 +52,36 @@ pub enum Durability {
 ///     .timeout(Duration::from_secs(5))
 ///     .open(dir.path().join("cache"))?;
 /// assert_eq!(cache.settings().size_limit, 100 << 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// All of them, with the values that they have unless set:
+///
+/// ```
+/// use firncache::{
+///     Bincode, Cache, Compression, DEFAULT_CULL_LIMIT, DEFAULT_SIZE_LIMIT, DEFAULT_TIMEOUT,
+///     DEFAULT_VALUE_FILE_THRESHOLD, Durability, Eviction, PowerLoss, Settings, SystemClock,
+/// };
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = Cache::options()
+///     .size_limit(DEFAULT_SIZE_LIMIT) // kept in the store, as all until power_loss
+///     .eviction(Eviction::LeastRecentlyStored)
+///     .cull_limit(DEFAULT_CULL_LIMIT)
+///     .statistics(false)
+///     .value_file_threshold(DEFAULT_VALUE_FILE_THRESHOLD)
+///     .exact_cull_count(false)
+///     .power_loss(PowerLoss::Recover)
+///     .timeout(DEFAULT_TIMEOUT) // of this handle, as all that follow
+///     .codec(Bincode)
+///     .compression(Compression::NONE)
+///     .clock(SystemClock)
+///     .read_only(false)
+///     .create(true)
+///     .allow_untrusted(false)
+///     .durability(Durability::Process)
+///     .open(dir.path())?;
+/// assert_eq!(cache.settings(), Settings::default());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -228,6 +267,15 @@ impl Options {
     /// settings would have to change but cannot; [`ErrorKind::Unsupported`] for a directory that
     /// is not safe to share; [`ErrorKind::Version`] and [`ErrorKind::Corrupt`] for what is not a
     /// cache of this version; [`ErrorKind::Io`] for what the system refuses.
+    ///
+    /// ```
+    /// use firncache::{Cache, ErrorKind};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let missing = Cache::options().create(false).open(dir.path().join("none"));
+    /// assert_eq!(missing.unwrap_err().kind(), ErrorKind::Io);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(self, directory: impl AsRef<Path>) -> Result<Cache> {
         self.open_at(directory.as_ref(), None)
     }

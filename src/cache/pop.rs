@@ -42,6 +42,16 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::pop`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::{Key, SetOptions};
+    /// cache.set_with("ticket", &7, SetOptions::new().tag("open"))?;
+    /// let entry = cache.pop_entry::<i32>("ticket")?.unwrap();
+    /// assert_eq!((entry.value, entry.tag), (7, Some(Key::from("open"))));
+    /// assert!(!cache.contains("ticket")?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn pop_entry<V: DeserializeOwned>(&self, key: impl ToKey) -> Result<Option<Entry<V>>> {
         let key = KeyBuf::of(&key)?;
         for _ in 0..MAX_ATTEMPTS {

@@ -70,35 +70,87 @@ impl Default for PushOptions {
 
 impl PushOptions {
     /// Makes options for the back of the queue without a prefix, with neither expiry nor tag.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::PushOptions;
+    /// cache.push_with("last", PushOptions::new())?; // as push()
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn new() -> PushOptions {
         PushOptions::default()
     }
 
     /// Chooses the queue of a prefix. No queue sees the items of another.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::{PushOptions, QueueOptions};
+    /// cache.push_with("page", PushOptions::new().prefix("jobs"))?;
+    /// assert!(cache.peek_with::<String>(QueueOptions::new().prefix("jobs"))?.is_some());
+    /// assert!(cache.peek::<String>()?.is_none());
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn prefix(mut self, prefix: &str) -> PushOptions {
         self.prefix = Some(prefix.to_owned());
         self
     }
 
     /// Chooses the side to push to; [`Side::Back`] unless set.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::{PushOptions, Side};
+    /// cache.push("second")?;
+    /// cache.push_with("first", PushOptions::new().side(Side::Front))?;
+    /// assert_eq!(cache.pull::<String>()?.unwrap().1, "first");
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn side(mut self, side: Side) -> PushOptions {
         self.side = side;
         self
     }
 
     /// Lets the item expire when this time has passed; as [`SetOptions::expire`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::time::Duration;
+    /// use firncache::PushOptions;
+    /// cache.push_with("over", PushOptions::new().expire(Duration::ZERO))?;
+    /// assert!(cache.pull::<String>()?.is_none());
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn expire(mut self, after: Duration) -> PushOptions {
         self.set = self.set.expire(after);
         self
     }
 
     /// Lets the item expire at a time of day; as [`SetOptions::expire_at`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::time::{Duration, SystemTime};
+    /// use firncache::PushOptions;
+    /// let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    /// cache.push_with("today", PushOptions::new().expire_at(tomorrow))?;
+    /// assert!(cache.pull::<String>()?.is_some());
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn expire_at(mut self, time: SystemTime) -> PushOptions {
         self.set = self.set.expire_at(time);
         self
     }
 
     /// Labels the item; as [`SetOptions::tag`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::PushOptions;
+    /// cache.push_with("page", PushOptions::new().tag("user 7"))?;
+    /// assert_eq!(cache.evict("user 7")?, 1);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn tag(mut self, tag: impl ToKey) -> PushOptions {
         self.set = self.set.tag(tag);
         self
@@ -132,17 +184,44 @@ impl Default for QueueOptions {
 
 impl QueueOptions {
     /// Makes options for the front of the queue without a prefix.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::QueueOptions;
+    /// cache.push("first")?;
+    /// assert!(cache.pull_with::<String>(QueueOptions::new())?.is_some()); // from where pull() takes
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn new() -> QueueOptions {
         QueueOptions::default()
     }
 
     /// Chooses the queue of a prefix.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::{PushOptions, QueueOptions};
+    /// cache.push_with("page", PushOptions::new().prefix("jobs"))?;
+    /// assert!(cache.pull_with::<String>(QueueOptions::new().prefix("job"))?.is_none());
+    /// assert!(cache.pull_with::<String>(QueueOptions::new().prefix("jobs"))?.is_some());
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn prefix(mut self, prefix: &str) -> QueueOptions {
         self.prefix = Some(prefix.to_owned());
         self
     }
 
     /// Chooses the side; [`Side::Front`] unless set.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::{QueueOptions, Side};
+    /// cache.push(&1)?;
+    /// cache.push(&2)?;
+    /// let newest = cache.peek_with::<i32>(QueueOptions::new().side(Side::Back))?;
+    /// assert_eq!(newest.unwrap().1.value, 2);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn side(mut self, side: Side) -> QueueOptions {
         self.side = side;
         self

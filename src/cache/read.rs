@@ -78,6 +78,15 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::get`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::{Key, SetOptions};
+    /// cache.set_with("home", "<html>", SetOptions::new().tag("pages"))?;
+    /// let entry = cache.get_entry::<String>("home")?.unwrap();
+    /// assert_eq!((entry.expires_at, entry.tag), (None, Some(Key::from("pages"))));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn get_entry<V: DeserializeOwned>(&self, key: impl ToKey) -> Result<Option<Entry<V>>> {
         let (key, mut tag) = (KeyBuf::of(&key)?, Vec::new());
         with_scratch(|buffer| {
@@ -93,6 +102,14 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::get`]; [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value is not bytes.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_bytes("raw", b"bytes")?;
+    /// assert_eq!(cache.get_bytes("raw")?, Some(b"bytes".to_vec()));
+    /// assert_eq!(cache.get_bytes("missing")?, None);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn get_bytes(&self, key: impl ToKey) -> Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
         Ok(self.get_bytes_into(key, &mut bytes)?.then_some(bytes))
@@ -104,6 +121,17 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::get_bytes`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_bytes("raw", b"bytes")?;
+    /// let mut buffer = Vec::new();
+    /// assert!(cache.get_bytes_into("raw", &mut buffer)?);
+    /// assert_eq!(buffer, b"bytes");
+    /// assert!(!cache.get_bytes_into("missing", &mut buffer)?);
+    /// assert!(buffer.is_empty());
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn get_bytes_into(&self, key: impl ToKey, buffer: &mut Vec<u8>) -> Result<bool> {
         let key = KeyBuf::of(&key)?;
         let kind = match self.read_noted(key.as_bytes(), None, buffer) {
@@ -129,6 +157,13 @@ impl Cache {
     /// # Errors
     ///
     /// [`ErrorKind::Key`](crate::ErrorKind::Key) for what cannot be a key.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set(1, "one")?;
+    /// assert!(cache.contains(1.0)? && !cache.contains("1")?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn contains(&self, key: impl ToKey) -> Result<bool> {
         let key = KeyBuf::of(&key)?;
         self.contains_encoded(key.as_bytes())

@@ -11,6 +11,17 @@ use crate::store::space::volume;
 
 /// What has happened in a cache since it was made, or since [`Cache::reset_stats`]. Shared by all
 /// processes.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// cache.update_settings(|settings| settings.statistics = true)?;
+/// cache.set("key", &1)?;
+/// cache.get_many::<i32>(["key", "missing"])?;
+/// let stats = cache.stats()?;
+/// assert_eq!((stats.hits, stats.misses, stats.evictions), (1, 1, 0));
+/// assert_eq!((stats.expirations, stats.damaged), (0, 0));
+/// # Ok::<(), firncache::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct Stats {
     /// Reads that found a value, while [`Settings::statistics`](crate::Settings::statistics) was
@@ -45,6 +56,13 @@ impl Cache {
     /// # Errors
     ///
     /// Inside a transaction, as any write.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set("key", &1)?;
+    /// assert_eq!(cache.len()?, 1);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn len(&self) -> Result<u64> {
         let store = &self.0.store;
         if !store.is_in_transaction() {
@@ -58,6 +76,14 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::len`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// assert!(cache.is_empty()?);
+    /// cache.set("key", &1)?;
+    /// assert!(!cache.is_empty()?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -68,6 +94,16 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::len`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// let empty = cache.volume()?;
+    /// cache.set_bytes("key", &[7; 5000])?;
+    /// assert!(cache.volume()? >= empty + 5000);
+    /// cache.delete("key")?;
+    /// assert!(cache.volume()? < empty + 5000);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn volume(&self) -> Result<u64> {
         let store = &self.0.store;
         if !store.is_in_transaction() {
@@ -82,6 +118,13 @@ impl Cache {
     /// # Errors
     ///
     /// [`ErrorKind::Io`](crate::ErrorKind::Io).
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_bytes("key", &[7; 5000])?;
+    /// assert!(cache.disk_usage()? >= 5000);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn disk_usage(&self) -> Result<u64> {
         Ok(self.0.store.disk_usage()? + self.0.holds.disk_usage()?)
     }
@@ -91,6 +134,16 @@ impl Cache {
     /// # Errors
     ///
     /// None now; reserved.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::time::Duration;
+    /// use firncache::SetOptions;
+    /// cache.set_with("over", &1, SetOptions::new().expire(Duration::ZERO))?;
+    /// cache.expire()?;
+    /// assert_eq!(cache.stats()?.expirations, 1);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn stats(&self) -> Result<Stats> {
         let (head, state) = (&self.0.store.shared().head, self.0.store.state());
         Ok(Stats {
@@ -108,6 +161,17 @@ impl Cache {
     ///
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::time::Duration;
+    /// use firncache::SetOptions;
+    /// cache.set_with("over", &1, SetOptions::new().expire(Duration::ZERO))?;
+    /// cache.expire()?;
+    /// assert_eq!(cache.reset_stats()?.expirations, 1);
+    /// assert_eq!(cache.stats()?.expirations, 0);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn reset_stats(&self) -> Result<Stats> {
         self.outside_transaction("reset_stats()")?;
         let head = &self.0.store.shared().head;

@@ -19,6 +19,19 @@ use crate::store::writer::PutValue;
 ///
 /// What it reads stays the same, also when the key is stored again or removed meanwhile. A value that
 /// is read from start to end is checked: damage is an error of kind `InvalidData` at its end.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// use std::io::{Read, Seek, SeekFrom};
+///
+/// cache.set_bytes("raw", b"header, body")?;
+/// let mut reader = cache.reader("raw")?.unwrap();
+/// reader.seek(SeekFrom::Start(8))?;
+/// let mut body = String::new();
+/// reader.read_to_string(&mut body)?;
+/// assert_eq!(body, "body");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct ValueReader {
     source: Source,
     len: u64,
@@ -97,6 +110,17 @@ impl Cache {
     ///
     /// As [`Cache::get`]; [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value is neither
     /// bytes nor text.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::io::Read;
+    /// cache.set("text", "also text")?;
+    /// let mut text = String::new();
+    /// cache.reader("text")?.unwrap().read_to_string(&mut text)?;
+    /// assert_eq!(text, "also text");
+    /// assert!(cache.reader("missing")?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reader(&self, key: impl ToKey) -> Result<Option<ValueReader>> {
         let (key, mut value) = (KeyBuf::of(&key)?, Vec::new());
         let found = self.look_up(key.as_bytes(), None, &mut value)?;
@@ -135,12 +159,26 @@ impl Cache {
 
 impl ValueReader {
     /// Gives the number of bytes of the whole value.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_bytes("raw", b"bytes")?;
+    /// assert_eq!(cache.reader("raw")?.map(|reader| reader.len()), Some(5));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
     }
 
     /// Tells whether the value has no bytes.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_bytes("raw", b"")?;
+    /// assert!(cache.reader("raw")?.is_some_and(|reader| reader.is_empty()));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -148,6 +186,15 @@ impl ValueReader {
 
     /// Gives the value's own file, if it has one: for programs that want a path. The file goes when
     /// the key is stored again or removed; never write to it.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_bytes("small", b"bytes")?;
+    /// cache.set_bytes("large", &vec![7; 1 << 20])?;
+    /// assert!(cache.reader("small")?.unwrap().path().is_none());
+    /// assert!(cache.reader("large")?.unwrap().path().is_some_and(|path| path.is_file()));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match &self.source {

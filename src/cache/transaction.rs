@@ -16,6 +16,16 @@ use crate::store::transaction::OpenTransaction;
 /// without [`Transaction::commit`], it is rolled back.
 ///
 /// Transactions nest: an inner one joins the outer, and only the outermost commits or rolls back.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// let transaction = cache.begin()?;
+/// transaction.set("a", &1)?;
+/// cache.set("b", &2)?; // the same thread: part of it, too
+/// drop(transaction);
+/// assert!(cache.is_empty()?);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub struct Transaction<'a> {
     cache: &'a Cache,
     open: OpenTransaction<'a>,
@@ -60,6 +70,16 @@ impl Cache {
     ///
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// let transaction = cache.begin()?;
+    /// transaction.set("a", &1)?;
+    /// transaction.set("b", &2)?;
+    /// transaction.commit()?;
+    /// assert_eq!(cache.len()?, 2);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn begin(&self) -> Result<Transaction<'_>> {
         let is_outermost = !self.0.store.is_in_transaction();
         let open = self.0.store.begin(self.0.timeout)?;
@@ -75,6 +95,15 @@ impl Transaction<'_> {
     /// [`ErrorKind::Full`](crate::ErrorKind::Full) if the disk has no room: nothing is changed
     /// then. With [`Durability::Sync`](crate::Durability::Sync) an error can also come from the
     /// disk after the commit.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// let transaction = cache.begin()?;
+    /// transaction.incr("count", 1)?;
+    /// transaction.commit()?;
+    /// assert_eq!(cache.get("count")?, Some(1));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn commit(self) -> Result<()> {
         let cache = self.cache;
         match self.commit_alone()? {

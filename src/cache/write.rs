@@ -52,6 +52,16 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::set`]; [`ErrorKind::Key`] also for what cannot be a tag.
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::time::Duration;
+    /// use firncache::SetOptions;
+    /// let a_day = SetOptions::new().expire(Duration::from_secs(86_400)).tag("menus");
+    /// cache.set_with("menu", "soup", a_day)?;
+    /// assert_eq!(cache.get("menu")?, Some(String::from("soup")));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn set_with<V: Serialize + ?Sized>(
         &self,
         key: impl ToKey,
@@ -67,6 +77,14 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::set`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// assert!(cache.add("first", "wins")?);
+    /// assert!(!cache.add("first", "too late")?);
+    /// assert_eq!(cache.get("first")?, Some(String::from("wins")));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn add<V: Serialize + ?Sized>(&self, key: impl ToKey, value: &V) -> Result<bool> {
         self.add_with(key, value, SetOptions::new())
     }
@@ -77,6 +95,16 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::set_with`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::time::Duration;
+    /// use firncache::SetOptions;
+    /// let briefly = || SetOptions::new().expire(Duration::from_secs(60));
+    /// assert!(cache.add_with("mail sent", &true, briefly())?);
+    /// assert!(!cache.add_with("mail sent", &true, briefly())?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn add_with<V: Serialize + ?Sized>(
         &self,
         key: impl ToKey,
@@ -92,6 +120,13 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::set`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set_bytes("raw", b"bytes")?;
+    /// assert_eq!(cache.get_bytes("raw")?, Some(b"bytes".to_vec()));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn set_bytes(&self, key: impl ToKey, bytes: &[u8]) -> Result<()> {
         self.set_bytes_with(key, bytes, SetOptions::new())
     }
@@ -101,6 +136,14 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::set_with`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use firncache::SetOptions;
+    /// cache.set_bytes_with("raw", b"bytes", SetOptions::new().tag("images"))?;
+    /// assert_eq!(cache.evict("images")?, 1);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn set_bytes_with(&self, key: impl ToKey, bytes: &[u8], options: SetOptions) -> Result<()> {
         let key = KeyBuf::of(&key)?;
         with_scratch(|buffer| {
@@ -220,6 +263,17 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::delete`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// use std::time::Duration;
+    /// cache.set("session", &7)?;
+    /// assert!(cache.touch("session", Some(Duration::from_secs(60)))?);
+    /// assert!(cache.get_entry::<i32>("session")?.is_some_and(|it| it.expires_at.is_some()));
+    /// assert!(cache.touch("session", None)?); // never
+    /// assert!(!cache.touch("missing", None)?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn touch(&self, key: impl ToKey, expire: Option<std::time::Duration>) -> Result<bool> {
         let key = KeyBuf::of(&key)?;
         let store = &self.0.store;
@@ -266,6 +320,14 @@ impl Cache {
     /// # Errors
     ///
     /// [`ErrorKind::Timeout`], [`ErrorKind::ReadOnly`], [`ErrorKind::Key`].
+    ///
+    /// ```
+    /// # let cache = firncache::Cache::temporary()?;
+    /// cache.set("key", &1)?;
+    /// assert!(cache.delete("key")?);
+    /// assert!(!cache.delete("key")?);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     pub fn delete(&self, key: impl ToKey) -> Result<bool> {
         let key = KeyBuf::of(&key)?;
         let store = &self.0.store;

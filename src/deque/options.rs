@@ -26,6 +26,24 @@ use crate::format::settings::Eviction;
 /// assert_eq!(deque.max_len()?, Some(100));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// All that there is to say of the handle, with the values that they have unless set:
+///
+/// ```
+/// use firncache::{Bincode, Compression, DEFAULT_TIMEOUT, Deque, Durability};
+///
+/// let dir = tempfile::tempdir()?;
+/// let deque = Deque::<i32>::options()
+///     .timeout(DEFAULT_TIMEOUT)
+///     .codec(Bincode)
+///     .compression(Compression::NONE)
+///     .durability(Durability::Process)
+///     .read_only(false)
+///     .create(true)
+///     .open(dir.path())?;
+/// assert!(deque.is_empty()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "options do nothing until open() is called"]
 pub struct DequeOptions<T> {
@@ -53,6 +71,14 @@ impl<T> DequeOptions<T> {
 
     /// Sets the most items that the deque keeps, as [`Deque::set_max_len`]; unless named, it stays
     /// as it is in the directory.
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let deque = firncache::Deque::options().max_len(2).open(dir.path())?;
+    /// deque.extend([1, 2, 3])?;
+    /// assert_eq!(deque, [2, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn max_len(mut self, most: u64) -> DequeOptions<T> {
         self.max_len = Some(most);
         self
@@ -102,6 +128,13 @@ impl<T> DequeOptions<T> {
     /// # Errors
     ///
     /// See [`Options::open`](crate::Options::open).
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir()?;
+    /// let deque = firncache::Deque::<i32>::options().open(dir.path().join("deque"))?;
+    /// assert!(deque.is_empty()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(self, directory: impl AsRef<Path>) -> Result<Deque<T>> {
         let cache = self.cache.eviction(Eviction::None).open(directory)?;
         opened(cache, self.max_len)

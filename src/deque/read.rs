@@ -13,6 +13,14 @@ use crate::error::Result;
 use crate::format::queue::Side;
 
 /// The items of a deque, from both ends; made by [`Deque::iter`].
+///
+/// ```
+/// let deque = firncache::Deque::temporary()?;
+/// deque.extend([1, 2, 3])?;
+/// let items = deque.iter().rev().collect::<firncache::Result<Vec<_>>>()?;
+/// assert_eq!(items, [3, 2, 1]);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub struct DequeIter<T> {
     cache: Cache,
     /// Taken when iteration begins; or why they could not be.

@@ -41,6 +41,38 @@ pub const DEFAULT_FANOUT_TIMEOUT: Duration = Duration::from_millis(10);
 /// assert_eq!(cache.settings().size_limit, 100 << 20);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// All of them, with the values that they have unless set:
+///
+/// ```
+/// use firncache::{
+///     Bincode, Compression, DEFAULT_CULL_LIMIT, DEFAULT_FANOUT_TIMEOUT, DEFAULT_SHARDS,
+///     DEFAULT_SIZE_LIMIT, DEFAULT_VALUE_FILE_THRESHOLD, Durability, Eviction, FanoutCache,
+///     PowerLoss, SystemClock,
+/// };
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = FanoutCache::options()
+///     .shards(DEFAULT_SHARDS) // kept in the store, as all until power_loss
+///     .size_limit(DEFAULT_SIZE_LIMIT)
+///     .eviction(Eviction::LeastRecentlyStored)
+///     .cull_limit(DEFAULT_CULL_LIMIT)
+///     .statistics(false)
+///     .value_file_threshold(DEFAULT_VALUE_FILE_THRESHOLD)
+///     .exact_cull_count(false)
+///     .power_loss(PowerLoss::Recover)
+///     .timeout(DEFAULT_FANOUT_TIMEOUT) // of this handle, as all that follow
+///     .codec(Bincode)
+///     .compression(Compression::NONE)
+///     .clock(SystemClock)
+///     .read_only(false)
+///     .create(true)
+///     .allow_untrusted(false)
+///     .durability(Durability::Process)
+///     .open(dir.path())?;
+/// assert_eq!(cache.settings(), FanoutCache::open(dir.path())?.settings());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until open() is called"]
 pub struct FanoutOptions {
@@ -63,6 +95,16 @@ impl FanoutOptions {
     /// Sets the number of shards of a cache that is made ([`DEFAULT_SHARDS`] unless set; at most
     /// 1000). More let more writers go on at once; each takes some tens of KiB for itself. It stays:
     /// asking an existing cache for another number is an error.
+    ///
+    /// ```
+    /// use firncache::{ErrorKind, FanoutCache};
+    /// let dir = tempfile::tempdir()?;
+    /// FanoutCache::options().shards(4).open(dir.path())?;
+    /// assert_eq!(FanoutCache::open(dir.path())?.shards(), 4); // it is kept
+    /// let other = FanoutCache::options().shards(5).open(dir.path());
+    /// assert_eq!(other.unwrap_err().kind(), ErrorKind::Setting);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shards(mut self, shards: usize) -> FanoutOptions {
         self.shards = Some(shards);
         self

@@ -47,6 +47,23 @@ pub trait ToKey {
 }
 
 /// Takes in the parts of a key; see [`ToKey`].
+///
+/// ```
+/// use firncache::{Cache, KeyBuf, Result, ToKey};
+///
+/// struct UserId(u64);
+///
+/// impl ToKey for UserId {
+///     fn encode_key(&self, out: &mut KeyBuf) -> Result<()> {
+///         ("user", self.0).encode_key(out)
+///     }
+/// }
+///
+/// let cache = Cache::temporary()?;
+/// cache.set(UserId(7), "Ada")?;
+/// assert!(cache.contains(("user", 7))?);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub struct KeyBuf {
     inline: [u8; INLINE_BYTES],
     /// Bytes in use, in `inline` or in `heap`.

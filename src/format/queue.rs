@@ -41,6 +41,16 @@ const SMALL_CLASS: u8 = 0x24;
 const SMALL_EXPONENTS: std::ops::RangeInclusive<u8> = 0x33..=0x64;
 
 /// An end of an order: the first or the last.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// use firncache::Side;
+///
+/// cache.set_many([("first", 1), ("last", 2)], Default::default())?;
+/// assert_eq!(cache.peek_item::<i32>(Side::Front)?.unwrap().1.value, 1);
+/// assert_eq!(cache.peek_item::<i32>(Side::Back)?.unwrap().1.value, 2);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Side {
     /// The first, the oldest.

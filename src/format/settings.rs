@@ -1,6 +1,15 @@
 //! The settings that are kept in the store and hold for every process that uses it.
 
 /// Which keys go when the cache is full.
+///
+/// ```
+/// use firncache::{Cache, Eviction};
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = Cache::options().eviction(Eviction::Sieve).open(dir.path())?;
+/// assert_eq!(cache.settings().eviction, Eviction::Sieve);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 #[repr(u8)]
 pub enum Eviction {
@@ -20,6 +29,15 @@ pub enum Eviction {
 }
 
 /// What a store does for the case that the machine loses power.
+///
+/// ```
+/// use firncache::{Cache, PowerLoss};
+///
+/// let dir = tempfile::tempdir()?;
+/// let cache = Cache::options().power_loss(PowerLoss::Clear).open(dir.path())?;
+/// assert_eq!(cache.settings().power_loss, PowerLoss::Clear);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 #[repr(u8)]
 pub enum PowerLoss {
@@ -36,6 +54,18 @@ pub enum PowerLoss {
 ///
 /// Read with `Cache::settings`, changed with `Cache::update_settings`; other processes follow with
 /// their next call.
+///
+/// ```
+/// # let cache = firncache::Cache::temporary()?;
+/// use firncache::Eviction;
+///
+/// cache.update_settings(|settings| {
+///     settings.size_limit = 64 << 20;
+///     settings.eviction = Eviction::LeastRecentlyUsed;
+/// })?;
+/// assert_eq!(cache.settings().size_limit, 64 << 20);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Settings {

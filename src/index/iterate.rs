@@ -15,6 +15,14 @@ use crate::format::key_buf::ToKey;
 use crate::index::Index;
 
 /// The items of an [`Index`] in insertion order; made by [`Index::iter`].
+///
+/// ```
+/// let index = firncache::Index::<i32, i32>::temporary()?;
+/// index.extend([(2, 20), (1, 10)])?;
+/// let items = index.iter().rev().collect::<firncache::Result<Vec<_>>>()?;
+/// assert_eq!(items, [(1, 10), (2, 20)]);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub struct IndexIter<K, V> {
     items: Items<V>,
     key: PhantomData<fn() -> K>,

@@ -27,6 +27,31 @@ use crate::index::Index;
 /// index.insert(&1, &"one".to_owned())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// All of them, with the values that they have unless set:
+///
+/// ```
+/// use firncache::{
+///     Bincode, Compression, DEFAULT_TIMEOUT, DEFAULT_VALUE_FILE_THRESHOLD, Durability, Index,
+///     PowerLoss, SystemClock,
+/// };
+///
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::<String, i32>::options()
+///     .value_file_threshold(DEFAULT_VALUE_FILE_THRESHOLD) // kept in the store
+///     .power_loss(PowerLoss::Recover) // this, too
+///     .timeout(DEFAULT_TIMEOUT) // of this handle, as all that follow
+///     .codec(Bincode)
+///     .compression(Compression::NONE)
+///     .clock(SystemClock)
+///     .read_only(false)
+///     .create(true)
+///     .allow_untrusted(false)
+///     .durability(Durability::Process)
+///     .open(dir.path())?;
+/// assert!(index.is_empty()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "options do nothing until open() is called"]
 pub struct IndexOptions<K, V> {
     options: Options,
