@@ -22,6 +22,8 @@ use crate::store::scan::Item;
 const MOST_MISSING: (u64, u64) = (3, 1024);
 /// Looks at both ends that others spoil, before the items are walked over.
 const MAX_LOOKS: usize = 4;
+/// Reads of an item that is taken each time before it is read.
+const MAX_READS: usize = 1024;
 
 /// The numbers of items, in order, from both ends; some of them may be of no item.
 #[derive(Clone, Debug)]
@@ -80,6 +82,20 @@ impl Cache {
             };
             decode(record.header.value_kind, value, &self.0.codec).map(Some)
         })
+    }
+
+    /// Reads the item with an index. Not counted as a read.
+    pub(crate) fn item_with_index<V: DeserializeOwned>(&self, index: i64) -> Result<Option<V>> {
+        for _ in 0..MAX_READS {
+            let before = self.0.store.state();
+            let Some(number) = self.number_at(index)? else { return Ok(None) };
+            let item = self.item_at(number)?;
+            // It can have been taken in between, and another one have its index.
+            if item.is_some() || self.0.store.state() == before {
+                return Ok(item);
+            }
+        }
+        Ok(None)
     }
 
     /// The number of the item with an index, negative ones being counted from the back.
