@@ -175,7 +175,10 @@ impl Cache {
             return Ok(());
         }
         self.outside_transaction("update_settings()")?;
-        self.0.store.write(self.0.timeout, |writer| writer.set_settings(&lead.settings()))?;
+        // Whoever changes the leader's again meanwhile may have found here what it wanted.
+        while self.settings() != lead.settings() {
+            self.0.store.write(self.0.timeout, |writer| writer.set_settings(&lead.settings()))?;
+        }
         self.made_durable()
     }
 

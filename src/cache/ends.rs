@@ -22,6 +22,10 @@ use crate::store::scan::Item;
 const MOST_MISSING: (u64, u64) = (3, 1024);
 /// Looks at both ends that others spoil, before the items are walked over.
 const MAX_LOOKS: usize = 4;
+/// Walks to an item whose place nobody reaches, for all of them are taken on the way.
+const MAX_WALKS: usize = 64;
+/// Reads of an item that is taken each time before it is read.
+const MAX_READS: usize = 1024;
 
 /// The numbers of items, in order, from both ends; some of them may be of no item.
 #[derive(Clone, Debug)]
@@ -82,6 +86,20 @@ impl Cache {
         })
     }
 
+    /// Reads the item with an index. Not counted as a read.
+    pub(crate) fn item_with_index<V: DeserializeOwned>(&self, index: i64) -> Result<Option<V>> {
+        for _ in 0..MAX_READS {
+            let before = self.0.store.state();
+            let Some(number) = self.number_at(index)? else { return Ok(None) };
+            let item = self.item_at(number)?;
+            // It can have been taken in between, and another one have its index.
+            if item.is_some() || self.0.store.state() == before {
+                return Ok(item);
+            }
+        }
+        Ok(None)
+    }
+
     /// The number of the item with an index, negative ones being counted from the back.
     pub(crate) fn number_at(&self, index: i64) -> Result<Option<u64>> {
         let queue = Queue::new(None)?;
@@ -114,10 +132,22 @@ impl Cache {
         }
         let from_front = if index < 0 { len - offset } else { offset };
         let from_back = len - 1 - from_front;
-        let mut numbers = self.numbers()?;
-        let mut key = Vec::new();
         let is_forward = from_front <= from_back;
-        let mut left = from_front.min(from_back);
+        let place = from_front.min(from_back);
+        for _ in 0..MAX_WALKS {
+            let before = self.0.store.state();
+            let number = self.walk_from(queue, is_forward, place)?;
+            // All that were there when the walk began can have gone meanwhile, and others come.
+            if number.is_some() || self.0.store.state() == before {
+                return Ok(number);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The number of the item that `place` others come before, from one end.
+    fn walk_from(&self, queue: &Queue, is_forward: bool, place: u64) -> Result<Option<u64>> {
+        let (mut numbers, mut left, mut key) = (self.numbers()?, place, Vec::new());
         loop {
             let number = if is_forward { numbers.next() } else { numbers.next_back() };
             let Some(number) = number else { return Ok(None) };

@@ -542,6 +542,7 @@ impl Cache {
             let Some((header, mut bounds)) = self.stored_bounds(queue, value)? else {
                 return Ok(Look::Untidy);
             };
+            let was_empty = bounds.is_empty();
             for _ in 0..MAX_LOOKS {
                 let Some(number) = bounds.end(side) else { break };
                 let key = queue.key(number, &mut key);
@@ -562,8 +563,11 @@ impl Cache {
             if !bounds.is_empty() {
                 return Ok(Look::Untidy);
             }
-            // Nothing was found within bounds that hold throughout.
-            if self.stored_bounds(queue, value)?.is_some_and(|(now, _)| now == header) {
+            // Nothing was found. An item can have come behind the look meanwhile, and those before it
+            // have gone: not if nothing came at all, or would have had to widen bounds that are empty.
+            let is_still = was_empty || self.0.store.state().next_row == next_row;
+            let now = self.stored_bounds(queue, value)?;
+            if is_still && now.is_some_and(|(now, _)| now == header) {
                 return Ok(Look::Empty { has_expired });
             }
         }

@@ -108,8 +108,8 @@ impl<T> Deque<T> {
     }
 
     /// Makes a deque of a cache: the deque is all of it. Keys of other forms than those of
-    /// [`Cache::push`] are no items, but are counted by [`Deque::len`]; and what the cache evicts
-    /// or lets expire, the deque loses.
+    /// [`Cache::push`] are no items, but are counted by [`Deque::len`], and indexes are not to be
+    /// relied upon where there are any; and what the cache evicts or lets expire, the deque loses.
     ///
     /// ```
     /// use firncache::{Cache, Deque};

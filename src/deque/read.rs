@@ -84,10 +84,7 @@ impl<T: DeserializeOwned> Deque<T> {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn get(&self, index: i64) -> Result<Option<T>> {
-        match self.cache.number_at(index)? {
-            Some(number) => self.cache.item_at(number),
-            None => Ok(None),
-        }
+        self.cache.item_with_index(index)
     }
 
     /// Iterates over the items that are there now, from either end.

@@ -82,6 +82,8 @@ enum Entered {
     Held(Party),
     Queued(Party),
     Full(Party, Record),
+    /// Held by others for another limit.
+    Unlike(Party, Record),
     Own,
 }
 
@@ -116,6 +118,14 @@ impl Holds {
                     }
                     forget(store, key, &dead, ask.timeout)?;
                 }
+                Entered::Unlike(party, record) => {
+                    // What the dead used it for is nobody's concern.
+                    let dead = dead_before(store, &record, &party);
+                    if dead.is_empty() {
+                        return Err(unlike(store, &record, ask));
+                    }
+                    forget(store, key, &dead, ask.timeout)?;
+                }
             }
         }
     }
@@ -130,6 +140,7 @@ impl Holds {
         let store = self.store()?;
         let key = store.hashed(&hold.name);
         let released = store.write(Duration::MAX, |writer| {
+            writer.is_giving_back = true;
             let (Some(found), Some(mut record)) = load(writer, key)? else { return Ok(None) };
             if !record.leave(&hold.party) {
                 return Ok(None);
@@ -165,15 +176,7 @@ fn enter(store: &Store, key: HashedKey<'_>, ask: &Ask<'_>) -> Result<Entered> {
         let (found, record) = load(writer, key)?;
         let mut record = record.unwrap_or_else(|| Record::new(ask.limit));
         if record.limit != ask.limit {
-            return Err(Error::new(
-                ErrorKind::Setting,
-                format!(
-                    "the semaphore is in use for {} at once, and cannot be for {}: use the same \
-                     number everywhere",
-                    record.limit, ask.limit
-                ),
-            )
-            .at(store.directory()));
+            return Ok(Entered::Unlike(party, record));
         }
         let entered = if let Some(own) = record.own(&party).filter(|_| ask.is_reentrant) {
             own.times += 1;
@@ -192,6 +195,18 @@ fn enter(store: &Store, key: HashedKey<'_>, ask: &Ask<'_>) -> Result<Entered> {
         save(writer, key, found.as_ref(), &record)?;
         Ok(entered)
     })
+}
+
+fn unlike(store: &Store, record: &Record, ask: &Ask<'_>) -> Error {
+    Error::new(
+        ErrorKind::Setting,
+        format!(
+            "the semaphore is in use for {} at once, and cannot be for {}: use the same number \
+             everywhere",
+            record.limit, ask.limit
+        ),
+    )
+    .at(store.directory())
 }
 
 /// One that is in the queue.
@@ -242,8 +257,12 @@ impl Waiter<'_> {
             nap = (nap * 2).min(LONGEST_SLEEP);
             if let Some(record) = self.record(&mut buffer)? {
                 let dead = dead_before(self.store, &record, &self.party);
-                if !dead.is_empty() {
-                    forget(self.store, self.key, &dead, self.timeout)?;
+                // If somebody else has the writer lock for long, there is time for another try.
+                if !dead.is_empty()
+                    && let Err(error) = forget(self.store, self.key, &dead, self.timeout)
+                    && error.kind() != ErrorKind::Timeout
+                {
+                    return Err(error);
                 }
             }
             asked = Instant::now();
@@ -265,8 +284,12 @@ impl Waiter<'_> {
     }
 
     /// Leaves the queue, unless it came to its turn at the last moment.
+    ///
+    /// Waits for the writer lock as long as it takes: one that has gone and is still in the queue
+    /// would be given the name, and never give it back.
     fn leave(&self) -> Result<Standing> {
-        self.store.write(self.timeout, |writer| {
+        self.store.write(Duration::MAX, |writer| {
+            writer.is_giving_back = true;
             let (Some(found), Some(mut record)) = load(writer, self.key)? else {
                 return Ok(Standing::Dismissed);
             };
@@ -314,6 +337,7 @@ fn dead_before(store: &Store, record: &Record, party: &Party) -> Vec<Peer> {
 /// Takes the dead out, and lets those who come after them go on.
 fn forget(store: &Store, key: HashedKey<'_>, dead: &[Peer], timeout: Duration) -> Result<()> {
     let next = store.write(timeout, |writer| {
+        writer.is_giving_back = true;
         let (Some(found), Some(mut record)) = load(writer, key)? else { return Ok(Vec::new()) };
         dead.iter().for_each(|peer| record.forget(*peer));
         let next = record.hand_over();

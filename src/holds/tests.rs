@@ -10,7 +10,7 @@ use crate::holds::Holds;
 use crate::holds::queue::{Answer, Ask, Hold, Release, put};
 use crate::holds::record::Record;
 use crate::holds::turns::Rate;
-use crate::sys::testing::Child;
+use crate::sys::testing::{Child, Step, watch};
 use crate::sys::trust;
 
 /// Longer than anything here takes, unless it waits for ever.
@@ -307,4 +307,84 @@ fn another_boot_begins_with_nothing_held_and_no_turns_taken() {
     let _pretence = trust::pretend::set_boot(Some([7; 16]));
     let holds = Holds::new(dir.path(), true);
     assert!(turn(&holds).is_some() && !is_taken(&holds));
+}
+
+#[test]
+fn what_a_killed_process_used_a_semaphore_for_binds_nobody() {
+    let (_dir, holds) = holds();
+    let holder = child(&holds);
+    let refused = holds.acquire(&ask(3, PATIENCE)).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Setting);
+    drop(holder);
+    let hold = held(holds.acquire(&ask(3, PATIENCE)).unwrap());
+    assert_eq!(record(&holds).unwrap().limit, 3);
+    assert!(holds.release(&hold, Release::HandOver).unwrap() && is_empty(&holds));
+}
+
+#[test]
+fn whoever_gives_up_while_the_store_is_busy_leaves_the_queue_all_the_same() {
+    let (_dir, holds) = holds();
+    let hold = acquired(&holds);
+    std::thread::scope(|scope| {
+        let impatient = scope.spawn(|| {
+            let timeout = Duration::from_millis(20);
+            holds.acquire(&Ask { timeout, ..ask(1, Duration::from_millis(150)) })
+        });
+        await_waiters(&holds, 1);
+        let pause = || std::thread::sleep(Duration::from_millis(600));
+        holds.store().unwrap().write(PATIENCE, |_| Ok(pause())).unwrap();
+        assert!(matches!(impatient.join().unwrap().unwrap(), Answer::Taken(_)));
+    });
+    assert!(record(&holds).unwrap().waiters.is_empty());
+    assert!(holds.release(&hold, Release::HandOver).unwrap() && is_empty(&holds));
+}
+
+#[test]
+fn a_store_that_is_busy_for_long_fails_nobody_that_waits() {
+    let (_dir, holds) = holds();
+    let holder = child(&holds);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let timeout = Duration::from_millis(20);
+            holds.acquire(&Ask { timeout, ..ask(1, PATIENCE) })
+        });
+        await_waiters(&holds, 1);
+        // It notices the death, and cannot take out the dead for a while.
+        let pause = || std::thread::sleep(Duration::from_millis(400));
+        holds.store().unwrap().write(PATIENCE, |_| Ok(drop(holder)).map(|()| pause())).unwrap();
+        assert!(holds.release(&held(waiter.join().unwrap().unwrap()), Release::HandOver).unwrap());
+    });
+    assert!(is_empty(&holds));
+}
+
+#[test]
+fn on_a_full_disk_nothing_can_be_had_and_all_can_be_given_back() {
+    for offset in 0..8 {
+        let (_dir, holds) = holds();
+        let first = held(holds.acquire(&ask(2, PATIENCE)).unwrap());
+        let rate = Rate { per_ns: 8, step_ns: 1 };
+        for _ in 0..offset {
+            holds.take_turn(b"turns", rate, PATIENCE, PATIENCE).unwrap();
+        }
+        let full = |step: Step| match step {
+            Step::Call("create" | "allocate") => Err(std::io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        };
+        watch(full, || {
+            for _ in 0..5000 {
+                match holds.acquire(&ask(2, PATIENCE)) {
+                    Ok(answer) => {
+                        assert!(holds.release(&held(answer), Release::HandOver).unwrap());
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Full);
+                        break;
+                    }
+                }
+            }
+            assert_eq!(record(&holds).unwrap().holders.len(), 1);
+            assert!(holds.release(&first, Release::HandOver).unwrap());
+            assert!(record(&holds).is_none());
+        });
+    }
 }

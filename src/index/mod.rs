@@ -32,6 +32,9 @@ use crate::format::key_buf::ToKey;
 use crate::format::queue::Side;
 use crate::index::options::IndexOptions;
 
+/// Attempts without a transaction to store a key that is removed again each time.
+const MAX_ATTEMPTS: usize = 4;
+
 /// A persistent map that keeps the order of insertion, shared by threads and processes.
 ///
 /// Nothing is ever evicted and nothing expires: what is inserted stays until it is removed. A key
@@ -173,7 +176,7 @@ impl<K: ToKey + FromKey, V: Serialize + DeserializeOwned> Index<K, V> {
         }
         let made = make();
         // Somebody can remove the key each time between the two calls.
-        loop {
+        for _ in 0..MAX_ATTEMPTS {
             if self.cache.add(key, &made)? {
                 return Ok(made);
             }
@@ -181,6 +184,11 @@ impl<K: ToKey + FromKey, V: Serialize + DeserializeOwned> Index<K, V> {
                 return Ok(value);
             }
         }
+        // Or it is there and damaged.
+        self.transact(|tx| match tx.get(key)? {
+            Some(value) => Ok(value),
+            None => tx.set(key, &made).map(|()| made),
+        })
     }
 
     /// Removes a key and gives its value.

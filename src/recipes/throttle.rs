@@ -9,6 +9,8 @@ use crate::holds::turns::Rate;
 use crate::recipes::guard::Name;
 
 const THROTTLE: u8 = b'T';
+/// No time is longer: 146 years. Four of them can be added up.
+const MOST_NS: u64 = u64::MAX / 4;
 
 /// A leaky bucket: `count` calls in each `per`, of all processes that share the cache together.
 ///
@@ -50,7 +52,7 @@ impl Throttle {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn new(cache: &Cache, name: impl ToKey, count: u32, per: Duration) -> Result<Throttle> {
-        let per_ns = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX);
+        let per_ns = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX).min(MOST_NS);
         let step_ns = per_ns.checked_div(count.into()).filter(|step_ns| *step_ns > 0);
         let step_ns = step_ns.ok_or_else(|| {
             Error::new(

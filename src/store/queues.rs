@@ -115,34 +115,34 @@ impl Writer<'_> {
         self.store_bounds(&queue, bounds.rounded(), now_ms)
     }
 
-    /// Finds the outermost item on a side that expires after `now_ms`, and removes those that it
-    /// passes. Changes nothing after it has found one.
+    /// Finds the outermost item on a side, or the outermost that expires after `live_ms`, and removes
+    /// those that it passes. Changes nothing after it has found one.
     fn seek(
         &mut self,
         queue: &Queue,
         side: Side,
-        now_ms: Option<u64>,
+        live_ms: Option<u64>,
+        now_ms: u64,
         search: &mut Search,
     ) -> Result<Step<Sought>> {
         let stored = self.bounds(queue)?.filter(Bounds::is_whole);
         let Some(stored) = stored else { return Ok(Step::Unknown) };
         let (mut bounds, mut key) = (stored, Vec::new());
-        let time_ms = now_ms.unwrap_or(0);
         for looks in 0.. {
             let Some(number) = bounds.end(side) else { break };
             if looks % STEP_LOOKS == STEP_LOOKS - 1 {
                 if search.misses > MAX_MISSES.max(self.state().len) {
                     search.misses = 0;
-                    self.begin_count(queue, time_ms)?;
+                    self.begin_count(queue, now_ms)?;
                     return Ok(Step::Unknown);
                 }
                 // On a full disk it goes on from here, as the next would begin where this one did.
-                if self.narrow(queue, bounds, time_ms)? {
+                if self.narrow(queue, bounds, now_ms)? {
                     return Ok(Step::More);
                 }
             }
             match self.find(self.hashed(queue.key(number, &mut key)))? {
-                Some(found) if now_ms.is_none_or(|now_ms| found.header.expires_ms > now_ms) => {
+                Some(found) if live_ms.is_none_or(|now_ms| found.header.expires_ms > now_ms) => {
                     search.misses = 0;
                     return Ok(Step::Done(Sought { item: Some((number, found)), stored, bounds }));
                 }
@@ -167,11 +167,12 @@ impl Writer<'_> {
         search: &mut Search,
     ) -> Result<Step<u64>> {
         let now_ms = put.as_ref().map_or(0, |put| put.stored_ms);
-        let Sought { item, stored, mut bounds } = match self.seek(queue, side, None, search)? {
-            Step::Done(sought) => sought,
-            Step::More => return Ok(Step::More),
-            Step::Unknown => return Ok(Step::Unknown),
-        };
+        let Sought { item, stored, mut bounds } =
+            match self.seek(queue, side, None, now_ms, search)? {
+                Step::Done(sought) => sought,
+                Step::More => return Ok(Step::More),
+                Step::Unknown => return Ok(Step::Unknown),
+            };
         let number = match (item, side) {
             (None, _) => START,
             (Some((last, _)), Side::Front) => last - 1,
@@ -225,7 +226,7 @@ impl Writer<'_> {
         search: &mut Search,
     ) -> Result<Step<bool>> {
         let Sought { item, stored, mut bounds } =
-            match self.seek(queue, side, Some(now_ms), search)? {
+            match self.seek(queue, side, Some(now_ms), now_ms, search)? {
                 Step::Done(sought) => sought,
                 Step::More => return Ok(Step::More),
                 Step::Unknown => return Ok(Step::Unknown),
@@ -464,6 +465,24 @@ mod tests {
         assert_eq!(push(&store, Side::Back), START + 1);
         assert_eq!((store.state().controls, store.state().user_len()), (1, 2));
         assert_eq!(store.check(PATIENCE).unwrap(), []);
+    }
+
+    #[test]
+    fn bounds_that_are_narrowed_on_the_way_are_kept_as_long_as_others() {
+        const NOW_MS: u64 = 1_800_000_000_000;
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir.path().join("store"));
+        let bounds = Bounds { front: START, back: START + 900, since: 0 };
+        store.write(PATIENCE, |it| it.store_bounds(&queue(), bounds, NOW_MS)).unwrap();
+        let mut put = Some(Put { stored_ms: NOW_MS, ..put_of(b"item") });
+        let mut search = Search::default();
+        let step = store
+            .write(PATIENCE, |it| it.queue_push(&queue(), Side::Back, &mut put, &mut search))
+            .unwrap();
+        assert!(matches!(step, Step::More));
+        assert!(stored(&store).unwrap().back < START + 900);
+        let found = store.write(PATIENCE, |it| it.find(it.hashed(queue().control()))).unwrap();
+        assert_eq!(found.unwrap().header.expires_ms, NOW_MS + KEPT_MS);
     }
 
     #[test]

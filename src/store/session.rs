@@ -130,6 +130,8 @@ pub(crate) struct Writer<'a> {
     /// Where the next record goes. Records between the shared `tail` and this are not committed.
     pub(crate) tail: Location,
     pub(crate) state: State,
+    /// Puts may use what is reserved for removals: they give something back.
+    pub(crate) is_giving_back: bool,
     /// The state is this process's own work, and needs no second look.
     is_known: bool,
 }
@@ -320,7 +322,8 @@ impl Held<'_> {
             _ => shared.head.state().1,
         };
         let is_known = known.is_some_and(|known| known.applied == applied);
-        let mut writer = Writer { shared, session: self.session, applied, tail, state, is_known };
+        let (session, is_giving_back) = (&mut *self.session, false);
+        let mut writer = Writer { shared, session, applied, tail, state, is_giving_back, is_known };
         let entered = enter(&mut writer);
         let is_sound = entered.is_ok();
         let result = entered.and_then(|()| work(&mut writer));

@@ -79,6 +79,9 @@ pub(crate) fn volume(state: &State) -> u64 {
 impl Writer<'_> {
     /// Makes room for a put and whatever jobs it needs first.
     pub(crate) fn room_for_put(&mut self, units: u64) -> Result<()> {
+        if self.is_giving_back {
+            return self.room_for_job(units);
+        }
         self.first_things_first()?;
         let active = self.active_units()?;
         let reserve = (active / RESERVE_SHARE).min(MOST_RESERVE);

@@ -1,5 +1,6 @@
 use std::cmp::Ordering;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use firncache::{Cache, Deque, Error, ErrorKind, Eviction, Result, SetOptions};
@@ -356,4 +357,24 @@ fn an_empty_deque_is_small() {
     deque.push_back(&1).unwrap();
     deque.pop_front().unwrap();
     assert!(on_disk(deque.directory()) <= 128 * 1024, "{}", on_disk(deque.directory()));
+}
+
+#[test]
+fn an_index_that_is_always_there_is_never_missing() {
+    let deque = Deque::<u64>::temporary().unwrap();
+    deque.extend([0, 1]).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                assert!(deque.get(0).unwrap().is_some());
+                assert!(deque.get(-2).unwrap().is_some());
+            }
+        });
+        for number in 2..10_000 {
+            deque.push_back(&number).unwrap();
+            assert_eq!(deque.pop_front().unwrap(), Some(number - 2));
+        }
+        is_over.store(true, Relaxed);
+    });
 }

@@ -316,3 +316,14 @@ fn play(seed: u64) {
 fn it_is_what_an_ordered_map_in_memory_is() {
     (1..=6).for_each(play);
 }
+
+#[test]
+fn a_value_that_cannot_be_read_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::<u8, String>::open(dir.path().join("index")).unwrap();
+    index.insert(&1, &"x".repeat(1 << 20)).unwrap();
+    std::fs::remove_dir_all(index.directory().join("values")).unwrap();
+    assert_eq!(index.get(1).unwrap(), None);
+    assert_eq!(index.get_or_insert_with(&1, || "again".to_owned()).unwrap(), "again");
+    assert_eq!(index.get(1).unwrap().as_deref(), Some("again"));
+}

@@ -1,3 +1,7 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
 use firncache::{Cache, ErrorKind, Key, PushOptions, QueueOptions, Result, SetOptions, Side};
 
 use crate::common::{cache, cache_with, keys, kind_of, seconds};
@@ -294,4 +298,40 @@ fn a_far_key_that_was_deleted_does_not_hold_pulls_up() {
     assert_eq!(cache.push(&2).unwrap(), Key::from(START + 1));
     assert_eq!(cache.push_with(&0, front()).unwrap(), Key::from(START - 1));
     assert_eq!(pull_all(&cache, Side::Back), [2, 1, 0]);
+}
+
+#[test]
+fn a_queue_that_is_never_empty_is_never_seen_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = Cache::open(dir.path()).unwrap();
+    for number in 0..3 {
+        other.push_with(&number, back().expire(seconds(3600))).unwrap();
+    }
+    other.push(&3).unwrap();
+    assert!(other.pull::<i32>().unwrap().is_some() && other.pull::<i32>().unwrap().is_some());
+    // When a look asks for the time, to find the first of the two items expired, another one comes
+    // behind it, where one had been, and the last one goes.
+    let (meanwhile, is_due) = (other.clone(), Arc::new(AtomicBool::new(false)));
+    let clock = {
+        let is_due = Arc::clone(&is_due);
+        move || {
+            if is_due.swap(false, Ordering::Relaxed) {
+                meanwhile.push_with(&4, front()).unwrap();
+                let last = meanwhile.pull_with::<i32>(QueueOptions::new().side(Side::Back));
+                assert_eq!(last.unwrap().unwrap().1.value, 3);
+            }
+            SystemTime::now() + seconds(7200)
+        }
+    };
+    let cache = Cache::options().clock(clock).open(dir.path()).unwrap();
+    is_due.store(true, Ordering::Relaxed);
+    assert_eq!(cache.peek::<i32>().unwrap().unwrap().1, 4);
+    assert!(!is_due.load(Ordering::Relaxed));
+}
+
+#[test]
+fn the_first_thing_that_a_cache_is_used_for_can_be_a_push_inside_a_transaction() {
+    let cache = cache();
+    cache.transact(|tx| tx.push("first").map(|_| ())).unwrap();
+    assert_eq!(cache.pull::<String>().unwrap().unwrap().1, "first");
 }

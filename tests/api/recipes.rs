@@ -220,3 +220,25 @@ fn a_throttle_waits_its_turn() {
     // Five at once, and ten more at fifty milliseconds each.
     assert!(start.elapsed() >= Duration::from_millis(500), "{:?}", start.elapsed());
 }
+
+#[test]
+fn times_without_end_are_waited_for() {
+    let cache = cache();
+    for (count, per) in [(1, Duration::MAX), (2, Duration::from_nanos(u64::MAX))] {
+        let throttle = Throttle::new(&cache, ("ages", count), count, per).unwrap();
+        for _ in 0..count {
+            assert!(throttle.try_acquire().unwrap());
+        }
+        assert!(!throttle.try_acquire().unwrap());
+    }
+}
+
+#[test]
+fn the_longest_key_can_be_locked() {
+    let cache = cache();
+    let lock = Lock::new(&cache, "k".repeat(64 * 1024));
+    let guard = lock.acquire().unwrap();
+    assert!(!elsewhere(|| is_free(&lock)));
+    drop(guard);
+    assert!(is_free(&lock));
+}
