@@ -332,7 +332,11 @@ fn whoever_gives_up_while_the_store_is_busy_leaves_the_queue_all_the_same() {
         });
         await_waiters(&holds, 1);
         let pause = || std::thread::sleep(Duration::from_millis(600));
-        holds.store().unwrap().write(PATIENCE, |_| Ok(pause())).unwrap();
+        let busy = holds.store().unwrap().write(PATIENCE, |_| {
+            pause();
+            Ok(())
+        });
+        busy.unwrap();
         assert!(matches!(impatient.join().unwrap().unwrap(), Answer::Taken(_)));
     });
     assert!(record(&holds).unwrap().waiters.is_empty());
@@ -351,7 +355,12 @@ fn a_store_that_is_busy_for_long_fails_nobody_that_waits() {
         await_waiters(&holds, 1);
         // It notices the death, and cannot take out the dead for a while.
         let pause = || std::thread::sleep(Duration::from_millis(400));
-        holds.store().unwrap().write(PATIENCE, |_| Ok(drop(holder)).map(|()| pause())).unwrap();
+        let busy = holds.store().unwrap().write(PATIENCE, |_| {
+            drop(holder);
+            pause();
+            Ok(())
+        });
+        busy.unwrap();
         assert!(holds.release(&held(waiter.join().unwrap().unwrap()), Release::HandOver).unwrap());
     });
     assert!(is_empty(&holds));
