@@ -84,7 +84,7 @@ impl Cache {
     /// cache.set_many((0..100).map(|key| (key, vec![7_u64; 1000])), Default::default())?;
     /// cache.update_settings(|settings| settings.size_limit = 400_000)?;
     /// assert!(cache.cull()? > 0);
-    /// assert!(cache.disk_usage()? < 800_000);
+    /// assert!(cache.volume()? < 400_000);
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn cull(&self) -> Result<u64> {
