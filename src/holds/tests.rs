@@ -10,6 +10,7 @@ use crate::holds::Holds;
 use crate::holds::queue::{Answer, Ask, Hold, Release, put};
 use crate::holds::record::Record;
 use crate::holds::turns::Rate;
+use crate::store::Writer;
 use crate::sys::testing::{Child, Step, watch};
 use crate::sys::trust;
 
@@ -331,12 +332,11 @@ fn whoever_gives_up_while_the_store_is_busy_leaves_the_queue_all_the_same() {
             holds.acquire(&Ask { timeout, ..ask(1, Duration::from_millis(150)) })
         });
         await_waiters(&holds, 1);
-        let pause = || std::thread::sleep(Duration::from_millis(600));
-        let busy = holds.store().unwrap().write(PATIENCE, |_| {
-            pause();
+        let pause = |_: &mut Writer<'_>| {
+            std::thread::sleep(Duration::from_millis(600));
             Ok(())
-        });
-        busy.unwrap();
+        };
+        holds.store().unwrap().write(PATIENCE, pause).unwrap();
         assert!(matches!(impatient.join().unwrap().unwrap(), Answer::Taken(_)));
     });
     assert!(record(&holds).unwrap().waiters.is_empty());
@@ -354,13 +354,12 @@ fn a_store_that_is_busy_for_long_fails_nobody_that_waits() {
         });
         await_waiters(&holds, 1);
         // It notices the death, and cannot take out the dead for a while.
-        let pause = || std::thread::sleep(Duration::from_millis(400));
-        let busy = holds.store().unwrap().write(PATIENCE, |_| {
+        let kill = |_: &mut Writer<'_>| {
             drop(holder);
-            pause();
+            std::thread::sleep(Duration::from_millis(400));
             Ok(())
-        });
-        busy.unwrap();
+        };
+        holds.store().unwrap().write(PATIENCE, kill).unwrap();
         assert!(holds.release(&held(waiter.join().unwrap().unwrap()), Release::HandOver).unwrap());
     });
     assert!(is_empty(&holds));

@@ -1,0 +1,184 @@
+//! Bounds: found, kept, counted again, never too narrow.
+
+use super::*;
+use crate::store::crash_tests::{PATIENCE, open};
+use crate::store::writer::FoundAt;
+use crate::sys::sync::Ordering;
+
+fn queue() -> Queue {
+    Queue::new(Some("q")).unwrap()
+}
+
+fn put_of(value: &[u8]) -> Put<'_> {
+    let value = PutValue::Bytes(value);
+    Put { value_kind: 7, value, tag: b"", expires_ms: NEVER, stored_ms: 1, keep_access: false }
+}
+
+fn push(store: &Store, side: Side) -> u64 {
+    let (mut put, mut search) = (Some(put_of(b"item")), Search::default());
+    loop {
+        let step = store.write(PATIENCE, |it| it.queue_push(&queue(), side, &mut put, &mut search));
+        match step.unwrap() {
+            Step::Done(number) => return number,
+            Step::More => {}
+            Step::Unknown => store.count_queue(&queue(), PATIENCE, 1).unwrap(),
+        }
+    }
+}
+
+fn set(store: &Store, number: u64) {
+    let mut key = Vec::new();
+    let key = store.hashed(queue().key(number, &mut key));
+    store
+        .write(PATIENCE, |writer| {
+            let found = writer.find(key)?;
+            writer.put(key, found.as_ref(), put_of(b"set"))
+        })
+        .unwrap();
+}
+
+fn stored(store: &Store) -> Option<Bounds> {
+    store.write(PATIENCE, |writer| writer.bounds(&queue())).unwrap()
+}
+
+#[test]
+fn bounds_that_are_damaged_do_not_come_back_older_and_narrower() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    for number in 0..20 {
+        assert_eq!(push(&store, Side::Back), START + number);
+    }
+    store
+        .write(PATIENCE, |writer| {
+            let found = writer.find(writer.hashed(queue().control()))?.unwrap();
+            let FoundAt::Log(at) = found.place else { panic!("no transaction is open") };
+            let words = writer.words(at)?.unwrap();
+            words[at.unit() as usize].store(0x1234, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+    assert!(!store.check(PATIENCE).unwrap().is_empty());
+    store.repair(PATIENCE).unwrap();
+    assert_eq!(store.check(PATIENCE).unwrap(), []);
+    assert_eq!(stored(&store), None);
+    assert_eq!(push(&store, Side::Back), START + 20);
+    assert_eq!(store.state().user_len(), 21);
+    assert_eq!(store.check(PATIENCE).unwrap(), []);
+}
+
+#[test]
+fn damaged_bounds_are_counted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    push(&store, Side::Back);
+    store
+        .write(PATIENCE, |writer| writer.put_control(queue().control(), b"odd", NEVER, 1))
+        .unwrap();
+    assert_eq!(push(&store, Side::Back), START + 1);
+    assert_eq!(push(&store, Side::Front), START - 1);
+}
+
+#[test]
+fn an_item_stored_while_keys_are_counted_is_within_the_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    set(&store, 500);
+    store.write(PATIENCE, |writer| writer.begin_count(&queue(), 1)).unwrap();
+    let (counted, end_row) = store.counted(&queue()).unwrap();
+    set(&store, 900);
+    let end = |counted: &Bounds, end_row| {
+        store.write(PATIENCE, |writer| writer.end_count(&queue(), counted, end_row, 1)).unwrap()
+    };
+    assert!(!stored(&store).unwrap().is_whole());
+    assert!(end(&counted, end_row));
+    let bounds = stored(&store).unwrap();
+    assert!(bounds.is_whole() && bounds.contains(500) && bounds.contains(900));
+}
+
+#[test]
+fn what_was_counted_before_counting_began_again_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let begin = || store.write(PATIENCE, |it| it.begin_count(&queue(), 1)).unwrap();
+    let end = |(counted, end_row): (Bounds, u64)| {
+        let end = |it: &mut Writer<'_>| it.end_count(&queue(), &counted, end_row, 1);
+        store.write(PATIENCE, end).unwrap()
+    };
+    begin();
+    let early = store.counted(&queue()).unwrap();
+    store.count_queue(&queue(), PATIENCE, 1).unwrap();
+    set(&store, 900);
+    begin();
+    assert!(!end(early), "it has not seen 900");
+    assert!(end(store.counted(&queue()).unwrap()));
+    assert!(stored(&store).unwrap().contains(900));
+    assert!(end(early), "whole bounds stay");
+    assert!(stored(&store).unwrap().contains(900));
+}
+
+#[test]
+fn a_push_that_meets_an_item_beyond_the_bounds_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    for _ in 0..20 {
+        push(&store, Side::Back);
+    }
+    let narrow = Bounds { front: START, back: START + 7, since: 0 };
+    store.write(PATIENCE, |writer| writer.store_bounds(&queue(), narrow, 1)).unwrap();
+    assert_eq!(store.check(PATIENCE).unwrap().len(), 12);
+    assert_eq!(push(&store, Side::Back), START + 20);
+}
+
+#[test]
+fn bounds_that_nobody_uses_are_swept_and_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    push(&store, Side::Back);
+    let header = |writer: &mut Writer<'_>| {
+        let found = writer.find(writer.hashed(queue().control()))?.unwrap();
+        writer.remove(queue().control(), &found, EXPIRED)?;
+        Ok(found.header)
+    };
+    let header = store.write(PATIENCE, header).unwrap();
+    assert!(header.is_control() && header.expires_ms == 1 + KEPT_MS);
+    assert_eq!((store.state().controls, store.state().expirations), (0, 0));
+    assert_eq!(push(&store, Side::Back), START + 1);
+    assert_eq!((store.state().controls, store.state().user_len()), (1, 2));
+    assert_eq!(store.check(PATIENCE).unwrap(), []);
+}
+
+#[test]
+fn bounds_that_are_narrowed_on_the_way_are_kept_as_long_as_others() {
+    const NOW_MS: u64 = 1_800_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let bounds = Bounds { front: START, back: START + 900, since: 0 };
+    store.write(PATIENCE, |it| it.store_bounds(&queue(), bounds, NOW_MS)).unwrap();
+    let mut put = Some(Put { stored_ms: NOW_MS, ..put_of(b"item") });
+    let mut search = Search::default();
+    let step = store
+        .write(PATIENCE, |it| it.queue_push(&queue(), Side::Back, &mut put, &mut search))
+        .unwrap();
+    assert!(matches!(step, Step::More));
+    assert!(stored(&store).unwrap().back < START + 900);
+    let found = store.write(PATIENCE, |it| it.find(it.hashed(queue().control()))).unwrap();
+    assert_eq!(found.unwrap().header.expires_ms, NOW_MS + KEPT_MS);
+}
+
+#[test]
+fn a_hole_is_stepped_over_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    push(&store, Side::Back);
+    set(&store, START + 3000);
+    let mut key = Vec::new();
+    let key = store.hashed(queue().key(START + 3000, &mut key));
+    let remove = |writer: &mut Writer<'_>| match writer.find(key)? {
+        Some(found) => writer.remove(key.bytes, &found, 0),
+        None => Ok(()),
+    };
+    store.write(PATIENCE, remove).unwrap();
+    assert!(stored(&store).unwrap().contains(START + 3000));
+    assert_eq!(push(&store, Side::Back), START + 1);
+    assert_eq!(stored(&store).unwrap(), Bounds { front: START, back: START + 7, since: 0 });
+}
