@@ -24,8 +24,10 @@ const MOST_MISSING: (u64, u64) = (3, 1024);
 const MAX_LOOKS: usize = 4;
 /// Walks to an item whose place nobody reaches, for all of them are taken on the way.
 const MAX_WALKS: usize = 64;
-/// Reads of an item that is taken each time before it is read.
-const MAX_READS: usize = 1024;
+/// Reads of an item that is taken each time before it is read; and the same where the lock cannot be
+/// had.
+const MAX_READS: usize = 64;
+const MAX_READS_ONLY: usize = 16 * MAX_READS;
 
 /// The numbers of items, in order, from both ends; some of them may be of no item.
 #[derive(Clone, Debug)]
@@ -87,29 +89,40 @@ impl Cache {
     }
 
     /// Reads the item with an index. Not counted as a read.
+    ///
+    /// Without a lock, as long as others leave it in peace; else within a transaction, where they do.
     pub(crate) fn item_with_index<V: DeserializeOwned>(&self, index: i64) -> Result<Option<V>> {
-        for _ in 0..MAX_READS {
-            let before = self.0.store.state();
-            let Some(number) = self.number_at(index)? else { return Ok(None) };
-            let item = self.item_at(number)?;
+        let reads = if self.is_read_only() { MAX_READS_ONLY } else { MAX_READS };
+        for _ in 0..reads {
+            let before = self.0.store.at_rest();
+            let item = self.look_at_index(index)?;
             // It can have been taken in between, and another one have its index.
-            if item.is_some() || self.0.store.state() == before {
+            if item.is_some() || self.is_still_at_rest(before) {
                 return Ok(item);
             }
         }
-        Ok(None)
+        if self.is_read_only() { Ok(None) } else { self.transact(|_| self.look_at_index(index)) }
+    }
+
+    /// Whether nothing was written since the store was at rest, if it was.
+    fn is_still_at_rest(&self, before: Option<u64>) -> bool {
+        before.is_some() && self.0.store.at_rest() == before
+    }
+
+    fn look_at_index<V: DeserializeOwned>(&self, index: i64) -> Result<Option<V>> {
+        self.number_at(index)?.map_or(Ok(None), |number| self.item_at(number))
     }
 
     /// The number of the item with an index, negative ones being counted from the back.
     pub(crate) fn number_at(&self, index: i64) -> Result<Option<u64>> {
         let queue = Queue::new(None)?;
         for _ in 0..MAX_LOOKS {
-            let before = self.0.store.state();
+            let before = self.0.store.at_rest();
             let front = self.outermost(&queue, Side::Front)?;
             let back = self.outermost(&queue, Side::Back)?;
             let (Some((front, _)), Some((back, _))) = (front, back) else { return Ok(None) };
             let len = self.len()?;
-            if self.0.store.state() != before {
+            if !self.is_still_at_rest(before) {
                 continue;
             }
             if (back + 1).saturating_sub(front) != len {
@@ -135,10 +148,10 @@ impl Cache {
         let is_forward = from_front <= from_back;
         let place = from_front.min(from_back);
         for _ in 0..MAX_WALKS {
-            let before = self.0.store.state();
+            let before = self.0.store.at_rest();
             let number = self.walk_from(queue, is_forward, place)?;
             // All that were there when the walk began can have gone meanwhile, and others come.
-            if number.is_some() || self.0.store.state() == before {
+            if number.is_some() || self.is_still_at_rest(before) {
                 return Ok(number);
             }
         }

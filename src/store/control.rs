@@ -35,6 +35,14 @@ impl Store {
         Ok(bytes)
     }
 
+    /// A number for what is in the store, if no write is under way. As long as it is the same again,
+    /// what was read in between was of one instant: a write moves the end of the log before it
+    /// touches the table.
+    pub(crate) fn at_rest(&self) -> Option<u64> {
+        let tail = self.0.head.tail();
+        (self.0.head.applied().location() == tail).then_some(tail.bits())
+    }
+
     /// Starts loading what a write of this key will need, before the lock is taken.
     #[inline]
     pub(crate) fn prepare(&self, hash: u64) {
