@@ -114,6 +114,10 @@ fn watch(arguments: &Arguments, strategy: Strategy) -> Result<Visits> {
 fn judge(strategy: Strategy, visits: &Visits) -> Result<()> {
     let most = visits.most_at_once();
     match strategy {
+        // There is nothing to be seen then, so nothing is shown either.
+        _ if visits.made.is_empty() => {
+            Err(format!("{}: the page never expired; watch for longer", strategy.name()).into())
+        }
         Strategy::None | Strategy::Plain if most < 2 => {
             Err(format!("{}: a stampede of {most}", strategy.name()).into())
         }
