@@ -15,7 +15,6 @@ use crate::log::copy::copy_out;
 use crate::log::reader;
 use crate::store::recover::key_in;
 use crate::store::space::segment_units;
-use crate::store::under_way::Reach;
 use crate::store::{Store, Writer};
 use crate::table::{pages, publish};
 
@@ -29,8 +28,6 @@ const MOVES: u64 = 64 * 1024 / 8;
 const SPARES: u64 = 3;
 /// Surplus files that one write deletes at most.
 const DISCARDS: u32 = 4;
-/// One in so many writes looks whether the disk has the end of a log that is far too long.
-const LOOK_EVERY: u32 = 32;
 /// What `compact` leaves dead: an eighth of what is live.
 const COMPACT_SHARE: u64 = 8;
 
@@ -112,24 +109,13 @@ impl Writer<'_> {
             let oldest = self.state.oldest;
             let settings = self.shared.head.settings();
             if !self.is_reusable(oldest, &settings)? {
-                if 8 * self.state.log_units > allowed + (2 + SPARES) * segment {
-                    self.ask_for_tail();
-                }
+                self.shared.process().ask_for_sync(true);
                 return Ok(());
             }
             let units = self.spare_units(oldest)?.unwrap_or(0);
             self.job_without_room(header, &[oldest.number().into(), units])?;
         }
         Ok(())
-    }
-
-    /// The log is far too long, and what would shorten it waits for the end of the log to be on disk:
-    /// has that begun, and looked at from time to time.
-    fn ask_for_tail(&mut self) {
-        if self.session.asked.is_multiple_of(LOOK_EVERY) {
-            self.shared.process().ask_for_sync(Reach::Tail);
-        }
-        self.session.asked = self.session.asked.wrapping_add(1);
     }
 
     /// Looks at the next records of the oldest segment and moves the current ones.

@@ -1,13 +1,14 @@
 //! What reaches the disk, and when.
 //!
-//! The log is written to disk behind the writer's back (`under_way`). `synced` says how far that has
-//! come, and what waits for the disk does so here. A drained file is overwritten only when `synced` has passed the place where
+//! The log is written to disk behind the writer's back: when a segment is sealed, writeback
+//! begins; a segment later it is waited for, after the lock has been given back, and only while
+//! drained files wait to be used again. `synced` says how
+//! far that has come. A drained file is overwritten only when `synced` has passed the place where
 //! the log stood at its draining: until then the disk may hold the only durable copy in it.
 //!
 //! A store is marked clean when all of it is on disk, and the mark is taken back, durably, before
 //! the first change after that.
 
-use std::fs::File;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +16,6 @@ use crate::format::head::HEAD_BYTES;
 use crate::format::location::{Location, Segment};
 use crate::format::record::{FileRef, Kind};
 use crate::format::segment::HEADER_UNITS;
-use crate::format::state::State;
 use crate::log::reader;
 use crate::store::apply::Record;
 use crate::store::head::Whereabouts;
@@ -27,6 +27,8 @@ use crate::sys::trust;
 
 /// How long `sync` waits for the lock.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Sealed segments that one call waits for at most.
+const SYNCS: usize = 4;
 
 impl Writer<'_> {
     /// Before the first change since the store was clean, or since another boot: says so on disk.
@@ -73,9 +75,47 @@ impl Shared {
         }
     }
 
+    /// Begins to write the last sealed segment to disk, and waits for the sealed ones before it if
+    /// drained files wait for that. An error is remembered in the store; the next `sync()` reports
+    /// it.
+    pub(crate) fn sync_sealed(&self) {
+        let tail = self.head.tail().segment();
+        let mut segment = self.synced().segment();
+        if !tail.is_after(segment) {
+            return;
+        }
+        self.start_writeback(Segment::new(u64::from(tail.number()) + (1 << 27) - 1));
+        if self.head.state().1.spare_units == 0 {
+            return;
+        }
+        let is_new = self.process().new_names.swap(false, Ordering::Relaxed);
+        if is_new && self.sync_directories().is_err() {
+            return;
+        }
+        for _ in 0..SYNCS {
+            if !tail.is_after(segment.next()) {
+                return;
+            }
+            if self.sync_segment(segment, None).is_err() {
+                return;
+            }
+            segment = segment.next();
+            self.note_synced(Location::new(segment, HEADER_UNITS));
+        }
+        // There is more to wait for: the next write goes on.
+        self.process().ask_for_sync(false);
+    }
+
     /// Waits until the log is on disk up to where it is now; comes back with that place.
     pub(crate) fn sync_to_tail(&self) -> Result<Location> {
-        self.nothing_failed()?;
+        if self.head.has_sync_failed() {
+            return Err(Error::new(
+                ErrorKind::Io,
+                "an earlier write to disk failed, and what it was to write may be lost with the \
+                 next power cut; clear() the cache, or copy it to a sound disk",
+            )
+            .at(self.dir.path()));
+        }
         let tail = self.head.tail();
         let mut segment = self.synced().segment();
         if segment.is_after(tail.segment()) {
@@ -89,57 +129,23 @@ impl Shared {
             }
             segment = segment.next();
         }
-        // The kernel tells of an error once: what is under way may have been told, and not this.
-        self.wait_for_syncs();
-        self.nothing_failed()?;
         self.note_synced(tail);
         Ok(tail)
     }
 
-    fn nothing_failed(&self) -> Result<()> {
-        if self.head.has_sync_failed() {
-            return Err(Error::new(
-                ErrorKind::Io,
-                "an earlier write to disk failed, and what it was to write may be lost with the \
-                 next power cut; clear() the cache, or copy it to a sound disk",
-            )
-            .at(self.dir.path()));
-        }
-        Ok(())
-    }
-
-    /// Up to where the log need not be synced any more by whoever syncs all the rest of it: what is
-    /// live lies beyond the drained segments.
     pub(crate) fn synced(&self) -> Location {
         let state = self.head.state().1;
-        self.synced_from(&state, state.first)
-    }
-
-    /// Up to where the log is on disk, drained segments too. Who syncs one segment after the other
-    /// begins here: what was moved out of a segment, and on again, is durable at every step only if
-    /// none is left out.
-    pub(crate) fn synced_in_order(&self) -> Location {
-        let state = self.head.state().1;
-        self.synced_from(&state, state.oldest)
-    }
-
-    fn synced_from(&self, state: &State, first: Segment) -> Location {
         // ORDERING: Acquire, pairs with `note_synced`: the syncs before it are over.
         let own = Location::from_bits(self.process().synced.load(Ordering::Acquire));
-        let first = Location::new(first, HEADER_UNITS);
+        let first = Location::new(state.first, HEADER_UNITS);
         [state.synced, own].into_iter().fold(first, |latest, other| {
             if !other.is_none() && other.is_at_or_after(latest) { other } else { latest }
         })
     }
 
-    /// The log is on disk up to `location`. An outcome that comes late takes nothing back.
-    pub(crate) fn note_synced(&self, location: Location) {
-        let own = |bits| Location::from_bits(bits);
-        let is_news = |bits| own(bits).is_none() || !own(bits).is_at_or_after(location);
+    fn note_synced(&self, location: Location) {
         // ORDERING: Release, pairs with the Acquire load in `synced`.
-        let (set, fetch) = (Ordering::Release, Ordering::Relaxed);
-        let news = |bits| is_news(bits).then_some(location.bits());
-        let _ = self.process().synced.fetch_update(set, fetch, news);
+        self.process().synced.store(location.bits(), Ordering::Release);
     }
 
     /// Waits for one segment and the value files that its records name.
@@ -159,25 +165,6 @@ impl Shared {
     }
 
     fn sync_value_files(&self, segment: Segment, end: Option<Location>) -> Result<()> {
-        self.each_value_file(segment, end, |file, opened| {
-            data_sync(&opened).map_err(|source| {
-                self.head.set_sync_failed(true);
-                self.failed("write to disk the value file", &file.name(), source)
-            })?;
-            if let Some((parent, _)) = file.name().rsplit_once('/') {
-                let _ = self.dir.sync_sub(parent);
-            }
-            Ok(())
-        })
-    }
-
-    /// Calls `with` for the value files that the records of one segment name.
-    pub(crate) fn each_value_file(
-        &self,
-        segment: Segment,
-        end: Option<Location>,
-        mut with: impl FnMut(FileRef, File) -> Result<()>,
-    ) -> Result<()> {
         if self.head.state().1.file_bytes == 0 {
             return Ok(());
         }
@@ -193,7 +180,13 @@ impl Shared {
                 if let Some(file) = file
                     && let Some(opened) = self.open_value_file(file)?
                 {
-                    with(file, opened)?;
+                    data_sync(&opened).map_err(|source| {
+                        self.head.set_sync_failed(true);
+                        self.failed("write to disk the value file", &file.name(), source)
+                    })?;
+                    if let Some((parent, _)) = file.name().rsplit_once('/') {
+                        let _ = self.dir.sync_sub(parent);
+                    }
                 }
             }
             let record = Record::job(at, header, [0; 3]);

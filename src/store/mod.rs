@@ -44,11 +44,8 @@ pub(crate) mod state_block;
 #[cfg(test)]
 mod stress_tests;
 #[cfg(test)]
-mod sync_tests;
-#[cfg(test)]
 mod tests;
 pub(crate) mod transaction;
-pub(crate) mod under_way;
 pub(crate) mod values;
 #[cfg(test)]
 mod whole_tests;

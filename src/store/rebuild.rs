@@ -290,7 +290,6 @@ impl Writer<'_> {
             }
         }
         state.drained = Location::new(state.first, HEADER_UNITS);
-        self.shared.forget_syncs();
         state.synced = self.tail;
         let mut segment = state.first;
         while segment.is_within(state.first, self.tail.segment()) {

@@ -2,8 +2,7 @@
 //! through.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
@@ -18,7 +17,6 @@ use crate::store::budget::Looked;
 use crate::store::compact::Ahead;
 use crate::store::lock::{self, Kernel, Owner};
 use crate::store::transaction::Overlay;
-use crate::store::under_way::{Reach, UnderWay};
 use crate::store::{Shared, Store};
 use crate::sys::file::Dir;
 use crate::sys::liveness::{self, Claim, DeathProof};
@@ -35,10 +33,10 @@ pub(crate) struct Process {
     disk_full: AtomicBool,
     /// Segment files were made whose names are not on disk yet.
     pub(crate) new_names: AtomicBool,
-    /// What is to be done about the disk when the lock is free; 0 for nothing.
-    sync_due: AtomicU8,
-    /// Syncs that the kernel was asked for, in the order of the log.
-    pub(crate) under_way: Mutex<VecDeque<UnderWay>>,
+    /// A sealed segment waits to be synced, or a buried file to be deleted, when the lock is free.
+    sync_due: AtomicBool,
+    /// The log is longer than it should be, and what would shorten it waits for all of it.
+    sync_all: AtomicBool,
     /// Files of replaced values that go when what replaced them is on disk.
     pub(crate) buried: Mutex<Vec<FileRef>>,
 }
@@ -50,8 +48,8 @@ impl Process {
             synced: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             new_names: AtomicBool::new(false),
-            sync_due: AtomicU8::new(0),
-            under_way: Mutex::new(VecDeque::new()),
+            sync_due: AtomicBool::new(false),
+            sync_all: AtomicBool::new(false),
             buried: Mutex::new(Vec::new()),
         }
     }
@@ -65,9 +63,13 @@ impl Process {
         self.disk_full.store(is_full, Ordering::Relaxed);
     }
 
-    /// Has something done about the disk when the lock has been given back.
-    pub(crate) fn ask_for_sync(&self, reach: Reach) {
-        self.sync_due.fetch_max(reach as u8, Ordering::Relaxed);
+    /// Has the disk waited for when the lock has been given back: for the sealed segments, or for
+    /// all of the log.
+    pub(crate) fn ask_for_sync(&self, all: bool) {
+        if all {
+            self.sync_all.store(true, Ordering::Relaxed);
+        }
+        self.sync_due.store(true, Ordering::Relaxed);
     }
 }
 
@@ -87,8 +89,6 @@ pub(crate) struct Session {
     /// This process has marked the store as changed since it was opened.
     pub(crate) has_begun: bool,
     pub(crate) scratch: Vec<u8>,
-    /// Writes that found a log far too long, waiting for the disk.
-    pub(crate) asked: u32,
     /// The records that compaction looks at next.
     pub(crate) ahead: Vec<Ahead>,
     /// When the stores that share a limit with this one were last looked at.
@@ -211,20 +211,20 @@ impl Shared {
         result
     }
 
-    /// Does about the disk what a write of this process has asked for, when this thread holds
-    /// nothing that others wait for.
+    /// Waits for the disk as far as a write of this process has asked for it, when this thread
+    /// holds nothing that others wait for.
     pub(crate) fn sync_if_due(&self) {
         let process = self.process();
         // ORDERING: Relaxed, a hint: what is to be synced is told by the state.
-        let due = process.sync_due.load(Ordering::Relaxed);
-        if due == 0 || process.session.is_owned_by_current_thread() {
+        if !process.sync_due.load(Ordering::Relaxed) || process.session.is_owned_by_current_thread()
+        {
             return;
         }
-        process.sync_due.store(0, Ordering::Relaxed);
-        if due == Reach::Wait as u8 {
-            self.catch_up();
+        process.sync_due.store(false, Ordering::Relaxed);
+        if process.sync_all.swap(false, Ordering::Relaxed) {
+            self.settle_on_disk();
         } else {
-            self.begin_syncs(due == Reach::Tail as u8);
+            self.sync_sealed();
         }
         self.delete_buried();
     }
@@ -389,7 +389,11 @@ impl Writer<'_> {
         if self.state.log_units == 0 {
             self.begin_log()?;
         }
-        self.learn_synced();
+        // ORDERING: Acquire, pairs with `note_synced`: the syncs before it are over.
+        let synced = Location::from_bits(self.shared.process().synced.load(Ordering::Acquire));
+        if !synced.is_none() && !self.state.synced.is_at_or_after(synced) {
+            self.state.synced = synced;
+        }
         Ok(())
     }
 }

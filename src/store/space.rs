@@ -11,7 +11,6 @@ use crate::format::state::State;
 use crate::log::segments::MAX_SEGMENTS;
 use crate::log::writer::begin_reuse;
 use crate::store::apply::Record;
-use crate::store::under_way::Reach;
 use crate::store::{Shared, Writer};
 use crate::sys::file::punch;
 use crate::sys::sync::Ordering;
@@ -24,10 +23,6 @@ const RESERVE_SHARE: u64 = 16;
 const MOST_RESERVE: u64 = 4096 / 8;
 /// The smallest segment there can be, for caches with a very small limit: 8 KiB.
 const TINY_SEGMENT_UNITS: u64 = 8 * 1024 / 8;
-
-/// Bytes by which a log within the size limit may be too long, or four segments, before writes wait
-/// for a disk that is slower than they are.
-const MOST_BEHIND: u64 = 16 << 20;
 
 /// The size of the next segment: a sixty-fourth of what is live, between 64 KiB and 16 MiB, and not
 /// more than a thirty-second of the limit, or of this store's share of it.
@@ -197,9 +192,7 @@ impl Writer<'_> {
             self.state = state;
         }
         if settings.power_loss == PowerLoss::Recover {
-            let is_behind = recycled == 0 && self.is_behind(&settings)?;
-            let reach = if is_behind { Reach::Wait } else { Reach::Sealed };
-            self.shared.process().ask_for_sync(reach);
+            self.shared.process().ask_for_sync(false);
         }
         Ok(())
     }
@@ -224,10 +217,6 @@ impl Writer<'_> {
         // The file changes its name when the record that says so is applied; so not within a
         // transaction, whose records need the new segment before they count.
         let has_spare = state.oldest != state.first && !self.session.is_gathering;
-        if has_spare {
-            shared.look_at_syncs();
-            self.learn_synced();
-        }
         if has_spare
             && self.spare_units(state.oldest)? == Some(size)
             && self.is_reusable(state.oldest, settings)?
@@ -247,22 +236,6 @@ impl Writer<'_> {
             }
             other => other.map(|()| (size, 0)),
         }
-    }
-
-    /// Whether the disk is so far behind that a new file had to be made in place of a spare one, and
-    /// the log is longer than it may be for that.
-    fn is_behind(&self, settings: &Settings) -> Result<bool> {
-        let (shared, state) = (self.shared, &self.state);
-        if state.oldest == state.first || self.is_reusable(state.oldest, settings)? {
-            return Ok(false);
-        }
-        let segment = 8 * segment_units(state.live_bytes, settings);
-        let log = 8 * state.log_units;
-        let beyond = log.saturating_sub(state.live_bytes + state.live_bytes / 2 + 2 * segment);
-        // As the limit has it: what is there beside the log, and a segment.
-        let most = settings.size_limit.saturating_add(segment);
-        let rest = footprint(shared, &State { live_bytes: 0, log_units: 0, ..*state }, settings);
-        Ok(beyond > 0 && (log + rest > most || beyond > MOST_BEHIND.max(4 * segment)))
     }
 
     /// Gives the oldest file, which is drained, to segment `next`.

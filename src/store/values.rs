@@ -21,7 +21,6 @@ use crate::format::location::{Location, Segment};
 use crate::format::record::{FileRef, Header, KEEP_ACCESS};
 use crate::format::settings::PowerLoss;
 use crate::store::scan::PageCursor;
-use crate::store::under_way::Reach;
 use crate::store::{Shared, Store, Writer};
 use crate::sys::file::Dir;
 use crate::sys::liveness;
@@ -188,7 +187,7 @@ impl Shared {
             && (is_synced(previous) || was_synced);
         if is_durable {
             self.process().buried.lock().push(file);
-            self.process().ask_for_sync(Reach::Sealed);
+            self.process().ask_for_sync(false);
         } else {
             // Gone already when this is done again after a kill.
             let _ = self.dir.unlink(&file.name());

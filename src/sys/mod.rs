@@ -7,7 +7,6 @@
 //! map       a file mapped into memory, seen as atomic words                (unsafe)
 //! raw       futex, fork, random numbers: what only the kernel can do       (unsafe)
 //! sync      the atomics, from std or from loom
-//! aio       syncs that the kernel does while this process goes on
 //! private   an open file that children of a fork do not get
 //! fork      a value that every process makes anew, also after fork
 //! file      directories and files, opened without ever following a symlink
@@ -21,8 +20,6 @@
 //!
 //! Under `--cfg loom` only `sync` is built: models need atomics, not an operating system.
 
-#[cfg(not(loom))]
-pub(crate) mod aio;
 #[cfg(not(loom))]
 pub(crate) mod file;
 #[cfg(not(loom))]

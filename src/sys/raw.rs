@@ -6,7 +6,6 @@
 //! - [`PrivateEntry`]: has a descriptor closed in children (`private` makes files of it).
 //! - [`Chain`]: a list that only grows, without a lock (a lock may be held by a thread that the
 //!   child of a fork does not have).
-//! - [`RequestQueue`]: syncs that the kernel does while this process goes on (`aio` makes it handy).
 //! - [`byte_lock`], [`start_writeback`], [`random_bytes`], [`page_size`].
 //!
 //! # Forks
@@ -26,7 +25,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::ptr;
 use std::sync::RwLock;
@@ -131,102 +130,6 @@ fn set_byte_lock(file: &File, byte: u32, kind: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open, and the command reads one `flock` structure, which lives.
     let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, ptr::from_ref(&range)) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-// ---- requests to the kernel --------------------------------------------------------------------
-
-/// A request as the kernel reads it (`struct iocb` of `linux/aio_abi.h`, little-endian).
-#[repr(C)]
-#[derive(Default)]
-struct RawRequest {
-    number: u64,
-    key: u32,
-    flags_of_write: u32,
-    operation: u16,
-    priority: i16,
-    descriptor: u32,
-    unused: [u64; 4],
-    flags: u32,
-    event_descriptor: u32,
-}
-
-/// A request that has come to its end (`struct io_event`).
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Completion {
-    /// The number that it was asked under.
-    pub(crate) number: u64,
-    request: u64,
-    /// 0, or an error number below zero.
-    pub(crate) result: i64,
-    unused: i64,
-}
-
-const _: () = assert!(size_of::<RawRequest>() == 64 && size_of::<Completion>() == 32);
-
-/// A queue of requests that belongs to this process; the kernel refuses it to a child.
-///
-/// The kernel takes what it needs before [`RequestQueue::submit`] returns: a copy of the request,
-/// and a reference to the open file, which it keeps until the request ends. So no memory has to live
-/// on here, and the descriptor may be closed at once.
-#[derive(Debug)]
-pub(crate) struct RequestQueue(libc::c_ulong);
-
-impl RequestQueue {
-    /// A queue for `most` requests at a time, if the kernel allows it.
-    pub(crate) fn new(most: u32) -> io::Result<RequestQueue> {
-        let mut queue: libc::c_ulong = 0;
-        // SAFETY: the kernel stores one number, in a variable that lives.
-        let done = unsafe { libc::syscall(libc::SYS_io_setup, most, &raw mut queue) };
-        if done == 0 { Ok(RequestQueue(queue)) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Asks for a sync of an open file, of its bytes alone or of all that there is to it.
-    pub(crate) fn submit(
-        &self,
-        file: BorrowedFd<'_>,
-        bytes_alone: bool,
-        number: u64,
-    ) -> io::Result<()> {
-        const FSYNC: u16 = 2;
-        const FDSYNC: u16 = 3;
-        let mut request = RawRequest {
-            number,
-            operation: if bytes_alone { FDSYNC } else { FSYNC },
-            descriptor: file.as_raw_fd().cast_unsigned(),
-            ..RawRequest::default()
-        };
-        let mut list = [&raw mut request];
-        // SAFETY: a list of one pointer to a request; both live until the call returns, and the
-        // kernel looks at neither afterwards. A sync reads and writes no memory of this process.
-        let done = unsafe { libc::syscall(libc::SYS_io_submit, self.0, 1, list.as_mut_ptr()) };
-        if done == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Fetches requests that have ended; waits until there are `least`, or the time has passed.
-    pub(crate) fn fetch(
-        &self,
-        least: usize,
-        into: &mut [Completion],
-        timeout: Duration,
-    ) -> io::Result<usize> {
-        let limit = libc::timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        let (most, to, limit) = (into.len(), into.as_mut_ptr(), ptr::from_ref(&limit));
-        // SAFETY: the kernel stores at most as many completions as the slice has room for; any bytes
-        // are valid ones. The time lives.
-        let got = unsafe { libc::syscall(libc::SYS_io_getevents, self.0, least, most, to, limit) };
-        usize::try_from(got).map_err(|_| io::Error::last_os_error())
-    }
-}
-
-impl Drop for RequestQueue {
-    fn drop(&mut self) {
-        // SAFETY: takes a number; one that is no queue of this process is an error and nothing worse.
-        unsafe { libc::syscall(libc::SYS_io_destroy, self.0) };
-    }
 }
 
 // ---- the token of this process ----------------------------------------------------------------
