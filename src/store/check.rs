@@ -191,6 +191,11 @@ impl Writer<'_> {
         }
         let mut is_damaged = false;
         while at != self.tail {
+            if !self.tail.is_at_or_after(at) {
+                let name = self.tail.segment().file_name();
+                findings.push(self.finding(&name, "the log goes on beyond its end"));
+                return Ok(());
+            }
             let next = match self.record_at(at)? {
                 Some((record, _)) => {
                     is_damaged = false;

@@ -18,6 +18,9 @@ pub(crate) struct History {
     pub(crate) begin: Option<Location>,
     pub(crate) end: Option<Location>,
     pub(crate) findings: Vec<Finding>,
+    /// Records whose value file is not whole, in order: lost with the power, or deleted since because
+    /// a later record replaced it.
+    doubtful: Vec<Location>,
     /// The records of a transaction whose commit record has not come yet.
     open: Vec<(Location, Header)>,
 }
@@ -54,6 +57,16 @@ impl History {
         }
         // Any other record between them means that the open transaction was never committed.
         self.open.clear();
+    }
+
+    /// Notes that the value file of a record is not whole.
+    pub(crate) fn doubt(&mut self, at: Location) {
+        self.doubtful.push(at);
+    }
+
+    /// The first record that is current and has lost its value file.
+    pub(crate) fn first_loss(&self) -> Option<Location> {
+        self.doubtful.iter().copied().find(|at| self.live.contains_key(&at.bits()))
     }
 
     fn apply(&mut self, at: Location, header: &Header) {

@@ -3,9 +3,10 @@
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::stress_tests::{PATIENCE, check, get, open, put, remove, transact};
+use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, transact};
 use crate::format::settings::{PowerLoss, Settings};
-use crate::store::Store;
+use crate::store::writer::PutValue;
+use crate::store::{Store, Writer};
 use crate::sys::trust::pretend::{Pretence, set_boot};
 
 /// From here on the machine has been started for the `number`th time.
@@ -126,4 +127,37 @@ fn a_cache_that_is_to_be_cleared_is_empty_after_power_loss_only() {
     assert_eq!((prefix(&store, 100), store.state().len), (0, 0));
     put(&store, 1, b"v");
     check(&store);
+}
+
+/// A value of its own file.
+fn put_file(store: &Store, key: u32, value: &[u8]) {
+    let staged = store.stage_bytes(value, PATIENCE).unwrap();
+    let key = key.to_be_bytes();
+    let put = |writer: &mut Writer<'_>| put_in(store, writer, &key, PutValue::Staged(staged));
+    store.write(PATIENCE, put).unwrap();
+}
+
+fn delete_value_files(path: &Path) {
+    std::fs::remove_dir_all(path.join("values")).unwrap();
+}
+
+#[test]
+fn a_value_file_ends_the_history_if_it_is_lost_and_not_if_it_was_replaced() {
+    for is_replaced in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let first = boot(1);
+        let store = open(dir.path(), 1 << 30);
+        (0..50).for_each(|key| put(&store, key, &[7; 150]));
+        put_file(&store, 50, &[8; 5000]);
+        (51..100).for_each(|key| put(&store, key, &[7; 150]));
+        if is_replaced {
+            put(&store, 50, &[7; 150]);
+        }
+        delete_value_files(dir.path());
+        drop((store, first));
+        let _boot = boot(2);
+        let store = open(dir.path(), 1 << 30);
+        assert_eq!(prefix(&store, 100), if is_replaced { 100 } else { 50 });
+        check(&store);
+    }
 }

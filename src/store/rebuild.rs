@@ -185,8 +185,33 @@ impl Writer<'_> {
         Ok(Some((units, header.filter(|header| header.units == units))))
     }
 
+    /// Reads the log up to the first gap. A record that has lost its value file is one, but not if a
+    /// later record replaced it: the file was deleted for that. So all is read first, and again up to
+    /// the first such record if there is one.
     fn read_history(
         &mut self,
+        segments: &Segments,
+        trusted: Option<Location>,
+        history: &mut History,
+    ) -> Result<()> {
+        let mut stop = None;
+        loop {
+            let mut read = History::default();
+            read.begin = history.begin;
+            self.read_until(stop, segments, trusted, &mut read)?;
+            stop = read.first_loss();
+            if stop.is_none() {
+                history.findings.append(&mut read.findings);
+                read.findings = std::mem::take(&mut history.findings);
+                *history = read;
+                return Ok(());
+            }
+        }
+    }
+
+    fn read_until(
+        &mut self,
+        stop: Option<Location>,
         segments: &Segments,
         trusted: Option<Location>,
         history: &mut History,
@@ -197,11 +222,14 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut is_damaged = false;
-        while trusted != Some(at) {
+        while trusted != Some(at) && stop != Some(at) {
             let before_known = !known.is_none() && at != known && known.is_at_or_after(at);
             let next = match self.record_at(at)? {
-                Some((record, body)) if self.is_whole(&record, &body, before_known)? => {
+                Some((record, body)) => {
                     is_damaged = false;
+                    if !self.is_whole(&record, &body, before_known)? {
+                        history.doubt(at);
+                    }
                     history.add(&record);
                     Some(record.end())
                 }
