@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use compare::{Engine, Firn, FirnClear, Lmdb, key, value};
+use compare::{Engine, Firn, FirnClear, Lmdb, key, tempdir, value};
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -20,11 +20,6 @@ const MIXED: u64 = 500_000;
 
 fn entries() -> u64 {
     std::env::var("ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000)
-}
-
-fn tempdir() -> tempfile::TempDir {
-    // Not /tmp, which may be in memory.
-    tempfile::Builder::new().tempdir_in("/var/tmp").expect("make a directory")
 }
 
 fn fill<E: Engine>(engine: &E, from: u64, to: u64) {

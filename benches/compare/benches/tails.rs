@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use compare::{key, value};
+use compare::{key, tempdir, value};
 use firncache::{Cache, PowerLoss};
 use hdrhistogram::Histogram;
 use rand::rngs::SmallRng;
@@ -18,11 +18,6 @@ use rand::{Rng, SeedableRng};
 const SETS: u64 = 3_000_000;
 const SIZE_LIMIT: u64 = 256 << 20;
 const SLOW: Duration = Duration::from_millis(2);
-
-fn tempdir() -> tempfile::TempDir {
-    // Not /tmp, which may be in memory.
-    tempfile::Builder::new().tempdir_in("/var/tmp").expect("make a directory")
-}
 
 fn processor_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -122,6 +122,12 @@ impl Engine for Lmdb {
     }
 }
 
+/// A directory for stores, which goes with what is returned.
+pub fn tempdir() -> tempfile::TempDir {
+    // Not /tmp, which may be in memory.
+    tempfile::Builder::new().tempdir_in("/var/tmp").expect("make a directory")
+}
+
 /// The key number `index`: 16 bytes that look random, and no two alike.
 pub fn key(index: u64) -> [u8; 16] {
     let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
