@@ -2,13 +2,15 @@
 //!
 //! This program starts itself again as a worker: what [`WORK`] names is what it does then. A worker
 //! says on its standard output what has been acknowledged to it, a line each; the parent believes
-//! no more and no less. Nothing here measures time: the only limits are those after which a process
-//! counts as blocked for ever.
+//! no more and no less. Nothing here asserts a time but such after which a process counts as blocked
+//! for ever.
 //!
 //! `PROCESS_SECONDS=60 cargo test --release --test process killed` kills for longer.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "process/crowd.rs"]
+mod crowd;
 #[path = "process/killed.rs"]
 mod killed;
 #[path = "process/ledger.rs"]
@@ -67,6 +69,7 @@ fn worker() {
         together if together.starts_with("together ") => {
             together::work(together, directory, number);
         }
+        crowd if crowd.starts_with("crowd ") => crowd::work(crowd, directory, number),
         "open" => single::open_and_set(directory, number),
         "queue" => queue::push_and_pull(directory, number),
         "queue for ever" => queue::push_and_pull_for_ever(directory, number),

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use firncache::{Cache, Deque, PushOptions, QueueOptions};
 
+use crate::crowd::operations;
 use crate::worker::{Worker, say};
 use crate::writer::Random;
 use crate::{assert_clean, open};
 
 const PROCESSES: u64 = 8;
-/// Pushes of each process that comes to its end.
-const PUSHES: u64 = 1500;
+/// Pushes of each process that changes a deque in every way.
+const PUSHES: u64 = 375;
 /// How long workers are killed.
 const SECONDS: u64 = 6;
 const MOST: u64 = 20;
@@ -33,7 +34,7 @@ fn pull(cache: &Cache) -> Option<Pushed> {
 /// A worker: pushes and pulls, and says what it got.
 pub(crate) fn push_and_pull(directory: &Path, number: u64) {
     let (cache, mut random) = (open(directory), Random::new(number));
-    for next in 0..PUSHES {
+    for next in 0..operations() {
         push(&cache, (number, next));
         for _ in 0..random.below(3) {
             if let Some((producer, item)) = pull(&cache) {
@@ -126,7 +127,7 @@ fn a_queue_of_many_processes_loses_nothing_and_gives_nothing_twice() {
     let mut accounts = Accounts::default();
     for (number, worker) in (0..).zip(workers) {
         accounts.hear(&worker.finish());
-        accounts.pushed.extend((0..PUSHES).map(|item| (number, item)));
+        accounts.pushed.extend((0..operations()).map(|item| (number, item)));
     }
     accounts.settle(&open(&directory));
 }
@@ -170,7 +171,7 @@ pub(crate) fn use_deque(directory: &Path, number: u64) {
             say(&format!("got {producer} {item}"));
         }
     };
-    for next in 0..PUSHES / 4 {
+    for next in 0..PUSHES {
         match random.below(2) {
             0 => deque.push_back(&(number, next)).unwrap(),
             _ => deque.push_front(&(number, next)).unwrap(),
@@ -213,7 +214,7 @@ fn a_deque_of_many_processes_loses_nothing_and_gives_nothing_twice() {
         while let Some(item) = deque.pop_front().unwrap() {
             see(item);
         }
-        let pushed = PROCESSES * (PUSHES / 4);
+        let pushed = PROCESSES * PUSHES;
         match most {
             None => assert_eq!(seen.len() as u64, pushed),
             Some(most) => assert!(left <= most && seen.len() as u64 <= pushed),
