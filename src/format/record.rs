@@ -154,7 +154,7 @@ impl Header {
     }
 
     /// The header as words, with both sums; `body` is tag, key and value as they will lie.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn encode(&self, store_id: u64, at: Location, body: &[&[u8]]) -> [u64; 6] {
         let words = self.words();
         let mut sum = whole_sum(&words, store_id, at);
