@@ -145,7 +145,7 @@ impl Cache {
             return Ok(0);
         }
         let place = self.0.place.as_ref();
-        let is_due = writer.state().min_expiry_ms < now_ms;
+        let is_due = writer.min_expiry_ms() < now_ms;
         let demand = if has_limit(&settings) { writer.demand(place) } else { None };
         let is_here = |writer: &Writer<'_>| demand.is_some_and(|it| it.is_due_here(writer));
         let is_exact = settings.exact_cull_count && settings.eviction != Eviction::None;
@@ -178,7 +178,7 @@ impl Cache {
     pub(crate) fn relieve(&self, timeout: Duration, most: u64, floor: u64) -> Result<u64> {
         let (settings, now_ms) = (self.settings(), self.now_ms());
         self.0.store.write(timeout, |writer| {
-            let is_due = writer.state().min_expiry_ms < now_ms;
+            let is_due = writer.min_expiry_ms() < now_ms;
             self.remember(|memory| {
                 let mut removed = 0;
                 if is_due {

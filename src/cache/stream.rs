@@ -90,7 +90,7 @@ impl Cache {
             .map_err(|source| Error::io("read the value to store in", self.directory(), source))?;
         if start.len() as u64 <= inline {
             let value = self.place(key.as_bytes(), &start, &options)?;
-            self.put(key.as_bytes(), KIND_BYTES, value, &options, false)?;
+            self.put(self.0.store.hashed(key.as_bytes()), KIND_BYTES, value, &options, false)?;
             return Ok(start.len() as u64);
         }
         // One byte more than can fit shows that it does not.
@@ -99,7 +99,13 @@ impl Cache {
         let staged = self.0.store.stage(&mut whole, self.0.timeout)?;
         let len = staged.len();
         self.check_size(&settings, key.as_bytes(), len, &options)?;
-        self.put(key.as_bytes(), KIND_BYTES, PutValue::Staged(staged), &options, false)?;
+        self.put(
+            self.0.store.hashed(key.as_bytes()),
+            KIND_BYTES,
+            PutValue::Staged(staged),
+            &options,
+            false,
+        )?;
         Ok(len)
     }
 

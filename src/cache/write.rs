@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::format::record::{FILE_REF_BYTES, FileRef};
 use crate::format::settings::{Eviction, Settings};
+use crate::store::HashedKey;
 use crate::store::space::inline_limit;
 use crate::store::writer::{Put, PutValue};
 
@@ -146,11 +147,12 @@ impl Cache {
     /// ```
     pub fn set_bytes_with(&self, key: impl ToKey, bytes: &[u8], options: SetOptions) -> Result<()> {
         let key = KeyBuf::of(&key)?;
+        let key = self.0.store.hashed_ahead(key.as_bytes());
         with_scratch(|buffer| {
             let packed = self.0.codec.compression().pack(KIND_BYTES, bytes, buffer);
             let (kind, stored) = packed.map_or((KIND_BYTES, bytes), |kind| (kind, &buffer[..]));
-            let value = self.place(key.as_bytes(), stored, &options)?;
-            self.put(key.as_bytes(), kind, value, &options, false).map(|_| ())
+            let value = self.place(key.bytes, stored, &options)?;
+            self.put(key, kind, value, &options, false).map(|_| ())
         })
     }
 
@@ -173,9 +175,10 @@ impl Cache {
         options: &SetOptions,
         only_if_missing: bool,
     ) -> Result<bool> {
+        let key = self.0.store.hashed_ahead(key);
         with_scratch(|buffer| {
             let kind = encode(value, &self.0.codec, buffer)?;
-            let value = self.place(key, buffer, options)?;
+            let value = self.place(key.bytes, buffer, options)?;
             self.put(key, kind, value, options, only_if_missing)
         })
     }
@@ -221,14 +224,13 @@ impl Cache {
     /// Stores an encoded value; false if it is stored only in place of none, and there is one.
     pub(crate) fn put(
         &self,
-        key: &[u8],
+        key: HashedKey<'_>,
         value_kind: u8,
         value: PutValue<'_>,
         options: &SetOptions,
         only_if_missing: bool,
     ) -> Result<bool> {
         let store = &self.0.store;
-        let key = store.hashed(key);
         let now_ms = self.now_ms();
         let put = Put {
             value_kind,
@@ -277,7 +279,7 @@ impl Cache {
     pub fn touch(&self, key: impl ToKey, expire: Option<std::time::Duration>) -> Result<bool> {
         let key = KeyBuf::of(&key)?;
         let store = &self.0.store;
-        let key = store.hashed(key.as_bytes());
+        let key = store.hashed_ahead(key.as_bytes());
         let now_ms = self.now_ms();
         let mut options = SetOptions::new();
         if let Some(after) = expire {
@@ -331,7 +333,7 @@ impl Cache {
     pub fn delete(&self, key: impl ToKey) -> Result<bool> {
         let key = KeyBuf::of(&key)?;
         let store = &self.0.store;
-        let key = store.hashed(key.as_bytes());
+        let key = store.hashed_ahead(key.as_bytes());
         let now_ms = self.now_ms();
         store.prepare(key.hash);
         let is_removed = store.write(self.0.timeout, |writer| {

@@ -151,7 +151,7 @@ mod tests {
             ..Header::job(Kind::Put, 0)
         };
         let segment: Vec<_> = (0..9 + header.units()).map(|_| AtomicU64::new(u64::MAX)).collect();
-        assert!(write_record(&segment, 5, at, &header, &[tag, key, value]));
+        assert!(write_record(&segment, 5, at, &header, &[tag, key, value], &mut Vec::new()));
         (segment, at, header)
     }
 

@@ -19,13 +19,15 @@ pub(crate) fn begin_reuse() {
 /// Writes the record at `at` into the words of its segment, and a zero word behind it, so that a
 /// scan ends there. Nothing of it counts before `tail` has passed it.
 ///
-/// False if it does not fit; the caller has made sure that it does.
+/// False if it does not fit; the caller has made sure that it does. A small record is put together in
+/// `scratch`.
 pub(crate) fn write_record(
     segment: &[AtomicU64],
     store_id: u64,
     at: Location,
     header: &Header,
     body: &[&[u8]],
+    scratch: &mut Vec<u8>,
 ) -> bool {
     let (start, units) = (at.unit() as usize, header.units() as usize);
     let Some(words) = segment.get(start..start + units) else {
@@ -33,27 +35,19 @@ pub(crate) fn write_record(
     };
     let (head, tail) = words.split_at(HEADER_WORDS);
     let front = header.words();
-    let mut small = [0; SUMMED_BYTES + SMALL_BYTES];
-    let sum = match small.get_mut(..SUMMED_BYTES + header.body_len()) {
-        Some(small) => {
-            let (summed, mut rest) = small.split_at_mut(SUMMED_BYTES);
-            summed.copy_from_slice(&tail_bytes(&front));
-            for part in body {
-                let (this, next) = rest.split_at_mut(part.len().min(rest.len()));
-                this.copy_from_slice(&part[..this.len()]);
-                rest = next;
-            }
-            copy_in(tail, &[&small[SUMMED_BYTES..]]);
-            let mut sum = Checksum::at(store_id, at);
-            sum.update(small);
-            sum
-        }
-        None => {
-            copy_in(tail, body);
-            let mut sum = whole_sum(&front, store_id, at);
-            body.iter().for_each(|part| sum.update(part));
-            sum
-        }
+    let sum = if header.body_len() <= SMALL_BYTES {
+        scratch.clear();
+        scratch.extend_from_slice(&tail_bytes(&front));
+        body.iter().for_each(|part| scratch.extend_from_slice(part));
+        copy_in(tail, &[&scratch[SUMMED_BYTES..]]);
+        let mut sum = Checksum::at(store_id, at);
+        sum.update(scratch);
+        sum
+    } else {
+        copy_in(tail, body);
+        let mut sum = whole_sum(&front, store_id, at);
+        body.iter().for_each(|part| sum.update(part));
+        sum
     };
     if let Some(after) = segment.get(start + units) {
         after.store(0, Ordering::Relaxed);

@@ -66,7 +66,14 @@ impl Store {
         let header = Header { key_len, value_len: 1, previous, ..Header::job(kind, 0) };
         let body: &[&[u8]] = if key_len == 1 { &[&[key], &[value]] } else { &[&[value]] };
         let place = at(segment);
-        assert!(write_record(self.file(place.segment()), STORE_ID, place, &header, body));
+        assert!(write_record(
+            self.file(place.segment()),
+            STORE_ID,
+            place,
+            &header,
+            body,
+            &mut Vec::new()
+        ));
     }
 
     pub(super) fn put(&self, segment: u64, key: u8, value: u8, previous: Location) {
@@ -80,7 +87,10 @@ impl Store {
         let slot = if pending { plain.pending() } else { plain };
         match publish::find(&self.table, 1, hash, previous) {
             Some(place) if !previous.is_none() => place.publish(slot),
-            _ => assert!(publish::insert(&self.table, bucket_of(hash, 1), slot, 0)),
+            _ => {
+                let first = self.table.bucket(bucket_of(hash, 1)).unwrap();
+                assert!(publish::insert(&self.table, first, slot, 0));
+            }
         }
     }
 

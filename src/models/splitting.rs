@@ -10,7 +10,7 @@ use crate::format::slot::{Slot, bucket_of};
 use crate::format::state::Geometry;
 use crate::table::heap::Heap;
 use crate::table::lookup::{Verdict, lookup};
-use crate::table::{pages, publish, split};
+use crate::table::{Space, pages, publish, split};
 
 /// In one bucket, odd keys move to the second when it is split.
 fn table(keys: &[u8]) -> Heap {
@@ -32,7 +32,8 @@ fn add(table: &Heap, key: u8, entry: u32) {
     let slot = Slot::new(hash(key), place(key));
     let (access, deadline) = (Access::new(0, 0), Deadline::new(0, 0));
     pages::store(table, entry, slot, hash(key), Some(access), deadline, true);
-    assert!(publish::insert(table, bucket_of(hash(key), buckets(table)), slot, entry));
+    let first = table.bucket(bucket_of(hash(key), buckets(table))).unwrap();
+    assert!(publish::insert(table, first, slot, entry));
 }
 
 fn finds(table: &Heap, key: u8) -> bool {

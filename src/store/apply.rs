@@ -17,7 +17,8 @@ use crate::format::state::{Geometry, State};
 use crate::log::reader;
 use crate::store::Writer;
 use crate::sys::sync::Ordering;
-use crate::table::{pages, publish, split};
+use crate::table::publish::Place;
+use crate::table::{Space, pages, publish, split};
 
 /// Splits that one record of growing can ask for at most.
 pub(crate) const MAX_SPLITS: u64 = 64;
@@ -32,11 +33,13 @@ pub(crate) struct Record<'a> {
     pub(crate) arguments: [u64; 3],
     /// The header of the previous record, where the writer has it at hand.
     pub(crate) old: Option<Header>,
+    /// The slot of the key or, for a new one, an empty slot of its chain, where the writer has it.
+    pub(crate) place: Option<Place<'a>>,
 }
 
 impl Record<'_> {
     pub(crate) fn job(at: Location, header: Header, arguments: [u64; 3]) -> Record<'static> {
-        Record { at, header, hash: 0, tag: &[], arguments, old: None }
+        Record { at, header, hash: 0, tag: &[], arguments, old: None, place: None }
     }
 
     /// Where the next record begins.
@@ -51,11 +54,11 @@ impl Record<'_> {
 impl Writer<'_> {
     /// Applies one committed record and moves `applied` past it.
     pub(crate) fn apply(&mut self, record: &Record<'_>) -> Result<()> {
-        let mut state = self.state;
+        let mut state = *self.state;
         let failures = self.shared.table.failures();
         self.apply_to(&mut state, record)?;
         self.shared.table.believe(failures)?;
-        self.state = state;
+        *self.state = state;
         self.flip(record.end())
     }
 
@@ -132,10 +135,12 @@ impl Writer<'_> {
         let plain = Slot::new(*hash, *at);
         let slot = if header.flags & TRANSACTION != 0 { plain.pending() } else { plain };
         let buckets = state.geometry.buckets();
-        match publish::find(table, buckets, *hash, header.previous) {
-            Some(place) if !header.previous.is_none() => place.publish(slot),
-            _ => {
-                publish::insert(table, bucket_of(*hash, buckets), slot, header.entry);
+        match self.place_of(buckets, *hash, record) {
+            Some(place) => publish::fill(&place, slot, header.entry),
+            None => {
+                if let Some(first) = table.bucket(bucket_of(*hash, buckets)) {
+                    publish::insert(table, first, slot, header.entry);
+                }
             }
         }
         let keep = header.flags & KEEP_ACCESS != 0;
@@ -162,6 +167,17 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// The slot of the previous record; of a key that has none, the empty one that is at hand.
+    #[inline]
+    fn place_of<'a>(&'a self, buckets: u64, hash: u64, record: &Record<'a>) -> Option<Place<'a>> {
+        let previous = record.header.previous;
+        let at_hand = record.place.filter(|place| place.holds(previous));
+        at_hand.or_else(|| match previous.is_none() {
+            true => None,
+            false => publish::find(&self.shared.table, buckets, hash, previous),
+        })
+    }
+
     fn apply_delete(&self, state: &mut State, record: &Record<'_>) -> Result<()> {
         let Record { at, header, .. } = record;
         let table = &self.shared.table;
@@ -171,7 +187,7 @@ impl Writer<'_> {
                 .map_or(0, |words| words[HASH].load(Ordering::Relaxed)),
             hash => hash,
         };
-        let place = publish::find(table, state.geometry.buckets(), hash, header.previous);
+        let place = self.place_of(state.geometry.buckets(), hash, record);
         if header.flags & TRANSACTION != 0 {
             let slot = Slot::new(hash, *at).pending();
             if let Some(place) = place {

@@ -99,7 +99,8 @@ impl Store {
 impl Demand {
     /// Whether the stores take more than they may together.
     pub(crate) fn is_over(&self, writer: &Writer<'_>) -> bool {
-        if most_footprint(&writer.state()).saturating_add(self.others) <= self.limit {
+        let is_plain = writer.session.overlay.is_none();
+        if is_plain && most_footprint(&writer.state).saturating_add(self.others) <= self.limit {
             // Far within it, as nearly always: no need to be exact.
             return false;
         }

@@ -75,7 +75,7 @@ impl Writer<'_> {
         let failures = self.shared.table.failures();
         let slots = self.count_slots();
         self.shared.table.believe(failures)?;
-        let state = self.state;
+        let state = &*self.state;
         let counters = [
             ("keys", state.len, sums.len),
             ("keys of its own", state.controls, sums.controls),

@@ -208,6 +208,7 @@ impl Writer<'_> {
             return table.believe(failures).map(|()| 0);
         };
         let entry = place.entry();
+        self.at_hand.set(Some(place));
         let store_id = self.shared.identity.store_id;
         let is_sound =
             self.words(at)?.is_some_and(|words| reader::body(words, store_id, at, body).is_some());

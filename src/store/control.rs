@@ -43,7 +43,8 @@ impl Store {
         (self.0.head.applied().location() == tail).then_some(tail.bits())
     }
 
-    /// Starts loading what a write of this key will need, before the lock is taken.
+    /// Starts loading the record of a key that is about to be written, before the lock is taken. Its
+    /// bucket must be read for that: `hashed_ahead` has it loaded in the meantime.
     #[inline]
     pub(crate) fn prepare(&self, hash: u64) {
         self.0.prefetch_record(hash);
@@ -53,15 +54,21 @@ impl Store {
 impl Writer<'_> {
     /// The counters, with what the transaction of this thread has changed.
     pub(crate) fn state(&self) -> State {
-        let Some(overlay) = &self.session.overlay else { return self.state };
+        let Some(overlay) = &self.session.overlay else { return *self.state };
         let plus = |count: u64, change: i64| count.saturating_add_signed(change);
         State {
             len: plus(self.state.len, overlay.len),
             controls: plus(self.state.controls, overlay.controls),
             live_bytes: plus(self.state.live_bytes, overlay.live_bytes),
             file_bytes: plus(self.state.file_bytes, overlay.file_bytes),
-            ..self.state
+            ..*self.state
         }
+    }
+
+    /// No key expires before this time, in milliseconds.
+    #[inline]
+    pub(crate) fn min_expiry_ms(&self) -> u64 {
+        self.state.min_expiry_ms
     }
 
     /// Replaces the settings, for all processes.
@@ -135,8 +142,8 @@ impl Writer<'_> {
 
     /// Sets the counts of evictions and expirations to zero; the state before.
     pub(crate) fn reset_counters(&mut self) -> Result<State> {
-        let before = self.state;
-        self.state = State { evictions: 0, expirations: 0, ..before };
+        let before = *self.state;
+        *self.state = State { evictions: 0, expirations: 0, ..before };
         self.flip(self.applied.location())?;
         Ok(before)
     }

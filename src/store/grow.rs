@@ -17,8 +17,21 @@ const SPLITS: u64 = 8;
 const MERGE_LOOKS: usize = 8;
 
 impl Writer<'_> {
+    /// Makes sure that a new slot fits into the chain of a hash, and has it at hand.
+    pub(crate) fn vacancy_for(&mut self, hash: u64) -> Result<()> {
+        let bucket = bucket_of(hash, self.state.geometry.buckets());
+        let shared = self.shared;
+        let mut vacancy = publish::vacancy(&shared.table, bucket);
+        if vacancy.is_none() {
+            self.vacancies_for(hash, 1)?;
+            vacancy = publish::vacancy(&shared.table, bucket);
+        }
+        self.at_hand.set(vacancy);
+        Ok(())
+    }
+
     /// Makes sure that `count` new slots fit into the chain of a hash.
-    pub(crate) fn vacancy_for(&mut self, hash: u64, count: usize) -> Result<()> {
+    pub(crate) fn vacancies_for(&mut self, hash: u64, count: usize) -> Result<()> {
         let bucket = bucket_of(hash, self.state.geometry.buckets());
         if self.shared.table.bucket(bucket).is_none() {
             return Err(Error::corrupt(

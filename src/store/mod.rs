@@ -117,6 +117,14 @@ impl Store {
         HashedKey { bytes, hash: self.0.hash(bytes) }
     }
 
+    /// As `hashed`, for a key that is about to be written: starts loading its bucket.
+    #[inline]
+    pub(crate) fn hashed_ahead<'a>(&self, bytes: &'a [u8]) -> HashedKey<'a> {
+        let key = self.hashed(bytes);
+        self.0.prefetch_bucket(key.hash);
+        key
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.0
     }

@@ -61,7 +61,7 @@ impl Store {
     pub(crate) fn repair(&self, timeout: Duration) -> Result<Vec<Finding>> {
         let findings = self.write_unrecovered(timeout, |writer| {
             writer.not_in_transaction("repair()")?;
-            let (state, tail) = (writer.state, writer.tail);
+            let (state, tail) = (&*writer.state, writer.tail);
             if state.log_units == 0 && state.len == 0 && state.next_row == 1 {
                 return Ok(Vec::new());
             }
@@ -113,7 +113,7 @@ impl Writer<'_> {
 
     fn segments_on_disk(&mut self, is_trusted: bool, history: &mut History) -> Result<Segments> {
         let shared = self.shared;
-        let (state, tail) = (self.state, self.tail);
+        let (state, tail) = (&*self.state, self.tail);
         let names = shared
             .dir
             .list("")
@@ -312,7 +312,7 @@ impl Writer<'_> {
                 let next = last.map_or(self.tail.segment(), Segment::next);
                 let units = segment_units(0, &self.shared.head.settings());
                 (state.first, state.oldest) = (next, next);
-                self.state = state;
+                *self.state = state;
                 self.write_segment_header(next, units)?;
                 self.tail = Location::new(next, HEADER_UNITS);
             }
@@ -379,7 +379,9 @@ impl Writer<'_> {
             }
             let entry = (state.last_page - 1) * PAGE_ENTRIES as u32 + state.last_fill;
             let (header, slot) = (record.header, Slot::new(hash, at));
-            publish::insert(table, bucket, slot, entry);
+            if let Some(place) = publish::vacancy(table, bucket) {
+                publish::fill(&place, slot, entry);
+            }
             let tag = body.get(..usize::from(header.tag_len)).unwrap_or_default();
             let deadline = Deadline::new(header.expires_ms, tag_hash(tag));
             let access = Access::new(header.stored_ms, 0);
@@ -411,7 +413,7 @@ impl Writer<'_> {
         let here = self.shared.whereabouts()?;
         head.set_tail(self.tail);
         self.applied = head.flip(Applied::new(self.tail, self.applied.0 >> 48), self.tail, &state);
-        self.state = state;
+        *self.state = state;
         self.shared.table.switch(state.geometry);
         self.session.active = None;
         head.set_sync_failed(false);

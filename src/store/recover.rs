@@ -22,11 +22,11 @@ impl Writer<'_> {
                 self.apply(&with_body(&record, &body))?;
                 continue;
             }
-            let mut state = self.state;
+            let mut state = *self.state;
             let failures = self.shared.table.failures();
             let end = self.apply_transaction(&mut state, at)?;
             self.shared.table.believe(failures)?;
-            self.state = state;
+            *self.state = state;
             self.flip(end)?;
         }
         if self.shared.head.geometry().generation() != self.state.geometry.generation() {
@@ -71,7 +71,7 @@ impl Writer<'_> {
             _ => 0,
         };
         let arguments = if header.kind == Kind::Put { [0; 3] } else { arguments_in(&body) };
-        Ok(Some((Record { at, header, hash, tag: &[], arguments, old: None }, body)))
+        Ok(Some((Record { at, header, hash, tag: &[], arguments, old: None, place: None }, body)))
     }
 }
 
@@ -84,6 +84,7 @@ fn with_body<'a>(record: &Record<'_>, body: &'a [u8]) -> Record<'a> {
         tag,
         arguments: record.arguments,
         old: None,
+        place: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Holding the lock: what one process knows as a writer, and the guard that every write goes
 //! through.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::sys::file::Dir;
 use crate::sys::liveness::{self, Claim, DeathProof};
 use crate::sys::raw::{futex_wait, futex_wake, process_token};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::table::publish::Place;
 
 /// What a process holds of a store for writing. After a fork the child begins with a new one.
 pub(crate) struct Process {
@@ -78,7 +79,7 @@ impl Process {
 pub(crate) struct Session {
     claim: Option<Claim>,
     owner: Option<Owner>,
-    pub(crate) known: Option<Known>,
+    known: Option<Known>,
     /// The segment that this process knows as active, by its own rolling or mapped by name.
     pub(crate) active: Option<Segment>,
     pub(crate) overlay: Option<Overlay>,
@@ -89,6 +90,8 @@ pub(crate) struct Session {
     /// This process has marked the store as changed since it was opened.
     pub(crate) has_begun: bool,
     pub(crate) scratch: Vec<u8>,
+    /// Where a record is put together before it is copied to its place.
+    pub(crate) record: Vec<u8>,
     /// The records that compaction looks at next.
     pub(crate) ahead: Vec<Ahead>,
     /// When the stores that share a limit with this one were last looked at.
@@ -96,10 +99,9 @@ pub(crate) struct Session {
 }
 
 /// The state as this process last saw or made it.
-#[derive(Clone, Copy)]
 pub(crate) struct Known {
-    pub(crate) applied: Applied,
-    pub(crate) state: State,
+    applied: Applied,
+    state: Box<State>,
 }
 
 /// The operating system, for the lock of one store.
@@ -129,9 +131,14 @@ pub(crate) struct Writer<'a> {
     pub(crate) applied: Applied,
     /// Where the next record goes. Records between the shared `tail` and this are not committed.
     pub(crate) tail: Location,
-    pub(crate) state: State,
+    pub(crate) state: Box<State>,
     /// Puts may use what is reserved for removals: they give something back.
     pub(crate) is_giving_back: bool,
+    /// The slot that the last lookup ended at: that of the key, or an empty one for it. It saves
+    /// finding it again; who uses it looks first whether it still holds what is expected.
+    pub(crate) at_hand: Cell<Option<Place<'a>>>,
+    /// The words of the segment that `tail` is in, once they have been asked for.
+    pub(crate) active: Cell<Option<(Segment, &'a [AtomicU64])>>,
     /// The state is this process's own work, and needs no second look.
     is_known: bool,
 }
@@ -316,14 +323,24 @@ impl Held<'_> {
         let applied = shared.head.applied();
         let tail = shared.head.tail();
         // Taken out: after a panic or an error on the way nothing is taken for known.
-        let known = self.session.known.take();
+        let known = self.session.known.take().filter(|known| known.applied == applied);
+        let is_known = known.is_some();
         let state = match known {
-            Some(known) if known.applied == applied => known.state,
-            _ => shared.head.state().1,
+            Some(known) => known.state,
+            None => Box::new(shared.head.state().1),
         };
-        let is_known = known.is_some_and(|known| known.applied == applied);
         let (session, is_giving_back) = (&mut *self.session, false);
-        let mut writer = Writer { shared, session, applied, tail, state, is_giving_back, is_known };
+        let mut writer = Writer {
+            shared,
+            session,
+            applied,
+            tail,
+            state,
+            is_giving_back,
+            at_hand: Cell::new(None),
+            active: Cell::new(None),
+            is_known,
+        };
         let entered = enter(&mut writer);
         let is_sound = entered.is_ok();
         let result = entered.and_then(|()| work(&mut writer));
@@ -385,6 +402,7 @@ impl Writer<'_> {
             // need not be the right one.
             self.shared.reopen_segment(self.tail.segment())?;
             self.session.active = active;
+            self.active.take();
         }
         if self.state.log_units == 0 {
             self.begin_log()?;

@@ -13,7 +13,7 @@ use crate::log::writer::begin_reuse;
 use crate::store::apply::Record;
 use crate::store::{Shared, Writer};
 use crate::sys::file::punch;
-use crate::sys::sync::Ordering;
+use crate::sys::sync::{AtomicU64, Ordering};
 
 /// Units that every segment keeps for the record that ends it, and one more.
 const SEAL_UNITS: u64 = HEADER_WORDS as u64 + 2 + 1;
@@ -71,7 +71,7 @@ pub(crate) fn volume(state: &State) -> u64 {
     state.volume().saturating_add(state.len.saturating_mul(INDEX_SHARE_BYTES))
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     /// Makes room for a put and whatever jobs it needs first.
     pub(crate) fn room_for_put(&mut self, units: u64) -> Result<()> {
         if self.is_giving_back {
@@ -141,8 +141,21 @@ impl Writer<'_> {
         self.room(units, 0)
     }
 
+    /// The words of the segment that is written to.
+    pub(crate) fn active_words(&self) -> Result<Option<&'a [AtomicU64]>> {
+        let segment = self.tail.segment();
+        if let Some((known, words)) = self.active.get()
+            && known == segment
+        {
+            return Ok(Some(words));
+        }
+        let words = self.shared.segment(segment)?;
+        self.active.set(words.map(|words| (segment, words)));
+        Ok(words)
+    }
+
     fn active_units(&self) -> Result<u64> {
-        Ok(self.words(self.tail)?.map_or(0, <[_]>::len) as u64)
+        Ok(self.active_words()?.map_or(0, <[_]>::len) as u64)
     }
 
     /// Whether a record of `units` fits into the active segment.
@@ -187,9 +200,9 @@ impl Writer<'_> {
             self.apply(&record)?;
         } else {
             // Part of the transaction that is being written: it counts with its commit.
-            let mut state = self.state;
+            let mut state = *self.state;
             self.apply_to(&mut state, &record)?;
-            self.state = state;
+            *self.state = state;
         }
         if settings.power_loss == PowerLoss::Recover {
             self.shared.process().ask_for_sync(false);
@@ -206,7 +219,7 @@ impl Writer<'_> {
         least: u64,
         settings: &Settings,
     ) -> Result<(u64, u64)> {
-        let (shared, state) = (self.shared, self.state);
+        let (shared, state) = (self.shared, *self.state);
         if next.since(state.oldest) >= MAX_SEGMENTS {
             return Err(Error::new(
                 ErrorKind::Full,

@@ -303,7 +303,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let entries = self.prepare_commit(&put)?;
-        let (before, tail) = (self.state, self.tail);
+        let (before, tail) = (*self.state, self.tail);
         self.session.is_gathering = true;
         let gathered = self.gather(&removed, put, entries);
         self.session.is_gathering = false;
@@ -313,7 +313,8 @@ impl Writer<'_> {
                 // Nothing is committed: what was appended is forgotten, and so are the segments
                 // that were begun for it.
                 let last = self.tail.segment();
-                (self.state, self.tail) = (before, tail);
+                (*self.state, self.tail) = (before, tail);
+                self.active.take();
                 self.session.active = Some(tail.segment());
                 let mut begun = tail.segment();
                 while begun != last {
@@ -329,7 +330,7 @@ impl Writer<'_> {
         };
         self.shared.head.set_tail(self.tail);
         published.into_iter().for_each(Staged::keep);
-        self.state = before;
+        *self.state = before;
         self.recover()?;
         for change in &removed {
             if let Some((_, entry, _)) = change.previous {
@@ -348,7 +349,7 @@ impl Writer<'_> {
             chains.entry(bucket_of(change.hash, buckets)).or_insert((change.hash, 0)).1 += 1;
         }
         for (hash, count) in chains.into_values() {
-            self.vacancy_for(hash, count)?;
+            self.vacancies_for(hash, count)?;
         }
         self.entries_for(added().count())
     }

@@ -90,6 +90,7 @@ impl<'a> Writer<'a> {
                 Some(header) if reader::has_key(words, at, &header, key.bytes) => {
                     let entry = candidate.entry();
                     pages::prefetch_entry(&self.shared.table, entry);
+                    self.at_hand.set(Some(candidate.place()));
                     Verdict::Found(Found { place: FoundAt::Log(at), entry, header })
                 }
                 _ => Verdict::Other,
@@ -176,7 +177,7 @@ impl<'a> Writer<'a> {
                 header.row = old.row;
             }
             _ => {
-                self.vacancy_for(key.hash, 1)?;
+                self.vacancy_for(key.hash)?;
                 header.entry = self.next_entry()?;
                 header.row = self.state.next_row;
             }
@@ -195,7 +196,8 @@ impl<'a> Writer<'a> {
             staged.keep();
         }
         let (hash, tag) = (key.hash, put.tag);
-        self.apply(&Record { at, header, hash, tag, arguments: [0; 3], old })?;
+        let place = self.at_hand.take();
+        self.apply(&Record { at, header, hash, tag, arguments: [0; 3], old, place })?;
         self.maintain(header.units())
     }
 
@@ -226,8 +228,9 @@ impl<'a> Writer<'a> {
     fn remove_with(&mut self, header: Header, hash: u64, old: Option<Header>) -> Result<()> {
         self.room_for_job(header.units())?;
         self.reach(header.entry)?;
-        let place = self.append(&header, &[])?;
-        self.commit_one(&Record { old, hash, ..Record::job(place, header, [0; 3]) })?;
+        let at = self.append(&header, &[])?;
+        let job = Record::job(at, header, [0; 3]);
+        self.commit_one(&Record { old, hash, place: self.at_hand.take(), ..job })?;
         self.maintain_after_removal(header.entry, header.units())
     }
 
@@ -263,8 +266,11 @@ impl<'a> Writer<'a> {
         let at = self.tail;
         self.make_ready(at, header.units());
         let store_id = self.shared.identity.store_id;
-        let written =
-            self.words(at)?.is_some_and(|words| write_record(words, store_id, at, header, body));
+        let mut scratch = std::mem::take(&mut self.session.record);
+        let written = self
+            .active_words()?
+            .is_some_and(|words| write_record(words, store_id, at, header, body, &mut scratch));
+        self.session.record = scratch;
         if !written {
             return Err(Error::new(ErrorKind::Io, "the active segment of the log is not there")
                 .at(self.shared.dir.join(&at.segment().file_name())));
@@ -277,8 +283,8 @@ impl<'a> Writer<'a> {
     pub(crate) fn put_again(&mut self, header: &Header, body: &[u8], hash: u64) -> Result<()> {
         let at = self.append(header, &[body])?;
         let tag = &body[..usize::from(header.tag_len)];
-        let (arguments, old) = ([0; 3], Some(*header));
-        self.commit_one(&Record { at, header: *header, hash, tag, arguments, old })
+        let (arguments, old, place) = ([0; 3], Some(*header), self.at_hand.take());
+        self.commit_one(&Record { at, header: *header, hash, tag, arguments, old, place })
     }
 
     fn commit_one(&mut self, record: &Record<'_>) -> Result<()> {

@@ -3,10 +3,11 @@
 use crate::format::slot::{SLOTS, Slot, bucket_of, half_of};
 use crate::format::state::Geometry;
 use crate::sys::sync::{AtomicU64, Ordering, fence};
+use crate::table::publish::Place;
 use crate::table::{Line, Space};
 
 /// No chain of a sound table comes near this many buckets; a longer one is damage.
-const MAX_CHAIN: usize = 4096;
+pub(crate) const MAX_CHAIN: usize = 4096;
 /// Each retry means that a writer has finished a split or a write meanwhile.
 const MAX_RETRIES: usize = 1 << 20;
 
@@ -21,7 +22,7 @@ pub(crate) struct Candidate<'a> {
     index: usize,
 }
 
-impl Candidate<'_> {
+impl<'a> Candidate<'a> {
     /// Whether the slot still holds what it held: then its record cannot have been reclaimed.
     pub(crate) fn is_unchanged(&self) -> bool {
         is_unchanged(self.word, self.slot)
@@ -30,6 +31,11 @@ impl Candidate<'_> {
     /// The number of the key's entry.
     pub(crate) fn entry(&self) -> u32 {
         entry_of(self.line, self.index)
+    }
+
+    /// The slot, for the writer.
+    pub(crate) fn place(&self) -> Place<'a> {
+        Place::new(self.line, self.index)
     }
 }
 
@@ -56,10 +62,11 @@ pub(crate) enum Verdict<T> {
 ///
 /// Never waits: a retry happens only when a writer has changed something in between. Touches one
 /// cache line when the key's bucket has no overflow.
-pub(crate) fn lookup<S: Space, T>(
-    space: &S,
+#[inline]
+pub(crate) fn lookup<'a, S: Space, T>(
+    space: &'a S,
     hash: u64,
-    mut look: impl FnMut(Candidate<'_>) -> Verdict<T>,
+    mut look: impl FnMut(Candidate<'a>) -> Verdict<T>,
 ) -> Option<T> {
     'again: for pass in 0..MAX_RETRIES {
         // ORDERING: Acquire, pairs with the Release store in `split::split`.
@@ -95,17 +102,39 @@ pub(crate) fn lookup<S: Space, T>(
 }
 
 /// The buckets of a chain: the bucket itself and what is linked to it.
-pub(crate) fn chain<S: Space>(space: &S, bucket: u64) -> impl Iterator<Item = &Line> {
-    let (mut last, mut left) = (None, MAX_CHAIN);
-    std::iter::from_fn(move || {
-        let next = match last {
-            None => space.bucket(bucket)?,
-            Some(line) => space.overflow(link_of(line)?)?,
+#[inline]
+pub(crate) fn chain<S: Space>(space: &S, bucket: u64) -> Chain<'_, S> {
+    Chain { space, first: space.bucket(bucket), last: None, left: MAX_CHAIN }
+}
+
+/// The buckets of the chain that begins with `first`.
+#[inline]
+pub(crate) fn chain_from<'a, S: Space>(space: &'a S, first: &'a Line) -> Chain<'a, S> {
+    Chain { space, first: Some(first), last: None, left: MAX_CHAIN }
+}
+
+/// The buckets of a chain that are still to come. A link is loaded when what lies before it has been
+/// looked at.
+pub(crate) struct Chain<'a, S> {
+    space: &'a S,
+    first: Option<&'a Line>,
+    last: Option<&'a Line>,
+    left: usize,
+}
+
+impl<'a, S: Space> Iterator for Chain<'a, S> {
+    type Item = &'a Line;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a Line> {
+        let next = match self.last {
+            None => self.first?,
+            Some(line) => self.space.overflow(link_of(line)?)?,
         };
-        left = usize::checked_sub(left, 1)?;
-        last = Some(next);
+        self.left = self.left.checked_sub(1)?;
+        self.last = Some(next);
         Some(next)
-    })
+    }
 }
 
 /// The overflow bucket linked to this one.

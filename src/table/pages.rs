@@ -18,7 +18,11 @@ use crate::table::{Space, lookup};
 
 /// The words of an entry, if there is such an entry.
 pub(crate) fn entry<S: Space>(space: &S, number: u32) -> Option<&[AtomicU64]> {
-    let page = space.page(number / PAGE_ENTRIES as u32)?;
+    entry_in(space.page(number / PAGE_ENTRIES as u32)?, number)
+}
+
+#[inline]
+fn entry_in(page: &[AtomicU64], number: u32) -> Option<&[AtomicU64]> {
     let start = DESCRIPTOR_WORDS + ENTRY_WORDS * (number as usize % PAGE_ENTRIES as usize);
     page.get(start..start + ENTRY_WORDS)
 }
@@ -64,11 +68,8 @@ pub(crate) fn store<S: Space>(
     deadline: Deadline,
     is_new: bool,
 ) {
-    let (Some(words), Some(page)) =
-        (entry(space, number), space.page(number / PAGE_ENTRIES as u32))
-    else {
-        return;
-    };
+    let Some(page) = space.page(number / PAGE_ENTRIES as u32) else { return };
+    let Some(words) = entry_in(page, number) else { return };
     // An entry that only gets another record leaves its page as it is: one cache line less to touch.
     // Its deadline is stored after the page was marked with it.
     if is_new || words[DEADLINE].load(Ordering::Relaxed) != deadline.0 {

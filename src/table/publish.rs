@@ -6,16 +6,26 @@
 use crate::format::location::Location;
 use crate::format::slot::{SLOTS, Slot, bucket_of, half_of};
 use crate::sys::sync::Ordering;
-use crate::table::lookup::{chain, entry_of, link_of};
+use crate::table::lookup::{chain, chain_from, entry_of, link_of};
 use crate::table::{Line, Space};
 
 /// A slot of a bucket, to be written.
+#[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     line: &'a Line,
     index: usize,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    pub(crate) fn new(line: &'a Line, index: usize) -> Place<'a> {
+        Place { line, index }
+    }
+
+    /// Whether the slot names this location, or is empty if that is none.
+    pub(crate) fn holds(&self, location: Location) -> bool {
+        self.slot().location() == location
+    }
+
     pub(crate) fn slot(&self) -> Slot {
         Slot(self.line[self.index].load(Ordering::Relaxed))
     }
@@ -48,6 +58,7 @@ pub(crate) fn find<S: Space>(
 }
 
 /// An empty slot in the chain of `bucket`.
+#[inline]
 pub(crate) fn vacancy<S: Space>(space: &S, bucket: u64) -> Option<Place<'_>> {
     place(space, bucket, Slot::is_empty)
 }
@@ -75,26 +86,31 @@ pub(crate) fn has_vacancies<S: Space>(space: &S, bucket: u64, count: usize) -> b
     left == 0
 }
 
-/// Puts a new slot into the chain of `bucket`, unless it is there; false if there is no room.
-pub(crate) fn insert<S: Space>(space: &S, bucket: u64, slot: Slot, entry: u32) -> bool {
+/// Fills an empty slot, or replaces the slot of an entry's older record.
+#[inline]
+pub(crate) fn fill(place: &Place<'_>, slot: Slot, entry: u32) {
+    place.set_entry(entry);
+    place.publish(slot);
+}
+
+/// Puts a new slot into the chain that begins with `first`, unless it is there; false if there is
+/// no room.
+pub(crate) fn insert<S: Space>(space: &S, first: &Line, slot: Slot, entry: u32) -> bool {
     let location = slot.location();
     let mut vacant = None;
-    for line in chain(space, bucket) {
+    for line in chain_from(space, first) {
         for index in 0..SLOTS {
             let old = Slot(line[index].load(Ordering::Relaxed));
             if old.is_empty() {
                 vacant = vacant.or(Some(Place { line, index }));
             } else if old.location() == location {
-                let place = Place { line, index };
-                place.set_entry(entry);
-                place.publish(slot);
+                fill(&Place { line, index }, slot, entry);
                 return true;
             }
         }
     }
     let Some(place) = vacant else { return false };
-    place.set_entry(entry);
-    place.publish(slot);
+    fill(&place, slot, entry);
     true
 }
 

@@ -5,10 +5,10 @@ use crate::format::slot::{SLOTS, Slot, bucket_of};
 use crate::format::state::Geometry;
 use crate::sys::prefetch;
 use crate::sys::sync::Ordering;
-use crate::table::lookup::{chain, entry_of, link_of};
+use crate::table::Space;
+use crate::table::lookup::{MAX_CHAIN, chain, chain_from, entry_of, link_of};
 use crate::table::pages::entry;
 use crate::table::publish::{insert, spill};
-use crate::table::{Line, Space};
 
 /// Splits the bucket whose turn it is into itself and the new bucket `before.buckets()`.
 ///
@@ -16,32 +16,32 @@ use crate::table::{Line, Space};
 /// be cut short and done again from the same `before` and `overflows`. `None`: a bucket that it needs
 /// cannot be reached; then nothing has been taken away.
 pub(crate) fn split<S: Space>(space: &S, before: Geometry, overflows: u64) -> Option<u64> {
-    space.bucket(before.buckets())?;
     let fresh = before.buckets();
     let after = Geometry::new(before.generation(), fresh + 1);
+    let first = space.bucket(fresh)?;
     let old = fresh - (1 << fresh.ilog2());
     // Whatever is to be read can be read: a slot that was passed over would be a key lost.
-    space.bucket(old)?;
-    for line in chain(space, old) {
+    let mut moving = Vec::with_capacity(SLOTS);
+    let mut line = space.bucket(old)?;
+    for _ in 0..MAX_CHAIN {
         for index in (0..SLOTS).filter(|index| line[*index].load(Ordering::Relaxed) != 0) {
-            entry(space, entry_of(line, index))?;
+            let hash = entry(space, entry_of(line, index))?[HASH].load(Ordering::Relaxed);
+            if bucket_of(hash, after.buckets()) == fresh {
+                moving.push((line, index));
+            }
         }
-        if let Some(link) = link_of(line) {
-            space.overflow(link)?;
-        }
+        let Some(link) = link_of(line) else { break };
+        line = space.overflow(link)?;
     }
     let mut overflows = overflows;
-    for line in chain(space, fresh) {
+    for line in chain_from(space, first) {
         if let Some(link) = link_of(line) {
             overflows = overflows.max(u64::from(link) + 1);
         }
     }
-    for (line, index, hash) in occupied(space, old) {
-        if bucket_of(hash, after.buckets()) != fresh {
-            continue;
-        }
-        let slot = Slot(line[index].load(Ordering::Relaxed));
-        while !insert(space, fresh, slot, entry_of(line, index)) {
+    for (line, index) in &moving {
+        let slot = Slot(line[*index].load(Ordering::Relaxed));
+        while !insert(space, first, slot, entry_of(line, *index)) {
             space.overflow(overflows as u32)?;
             spill(space, fresh, overflows as u32);
             overflows += 1;
@@ -54,27 +54,12 @@ pub(crate) fn split<S: Space>(space: &S, before: Geometry, overflows: u64) -> Op
         // ORDERING: Release, pairs with the Acquire load in `lookup`: the new bucket is complete.
         space.geometry().store(after.0, Ordering::Release);
     }
-    for (line, index, hash) in occupied(space, old) {
-        if bucket_of(hash, after.buckets()) == fresh {
-            // ORDERING: Release, pairs with the Acquire load of the slot in `lookup`: who sees it
-            // empty sees the geometry above.
-            line[index].store(0, Ordering::Release);
-        }
+    for (line, index) in moving {
+        // ORDERING: Release, pairs with the Acquire load of the slot in `lookup`: who sees it
+        // empty sees the geometry above.
+        line[index].store(0, Ordering::Release);
     }
     Some(overflows)
-}
-
-/// The slots in use in a chain, with the hashes of their keys.
-fn occupied<S: Space>(space: &S, bucket: u64) -> impl Iterator<Item = (&Line, usize, u64)> {
-    chain(space, bucket).flat_map(move |line| {
-        (0..SLOTS).filter_map(move |index| {
-            if line[index].load(Ordering::Relaxed) == 0 {
-                return None;
-            }
-            let hash = entry(space, entry_of(line, index))?[HASH].load(Ordering::Relaxed);
-            Some((line, index, hash))
-        })
-    })
 }
 
 /// Starts loading the entries whose hashes the next `splits` splits will ask for.
