@@ -4,10 +4,14 @@ use crate::format::checksum::Checksum;
 use crate::format::location::Location;
 use crate::format::record::{HEADER_WORDS, Header, SUMMED_BYTES, tail_bytes, whole_sum, with_sums};
 use crate::log::copy::copy_in;
+use crate::sys::prefetch;
 use crate::sys::sync::{AtomicU64, Ordering, fence};
 
 /// Bodies up to this many bytes are put together first, so that one checksum call sees them whole.
 const SMALL_BYTES: usize = 512;
+
+/// How far ahead of its end the log is loaded: a segment that is used again is not in the caches.
+const AHEAD_WORDS: usize = 64;
 
 /// Goes before the first store into words that held records until they were drained.
 pub(crate) fn begin_reuse() {
@@ -51,6 +55,9 @@ pub(crate) fn write_record(
     };
     if let Some(after) = segment.get(start + units) {
         after.store(0, Ordering::Relaxed);
+    }
+    for word in segment.iter().skip(start + units + AHEAD_WORDS).step_by(8).take(units / 8 + 1) {
+        prefetch(word);
     }
     for (word, value) in head.iter().zip(with_sums(front, store_id, at, sum)) {
         word.store(value, Ordering::Relaxed);
