@@ -17,7 +17,7 @@ use crate::format::state::{Geometry, State};
 use crate::log::reader;
 use crate::store::Writer;
 use crate::sys::sync::Ordering;
-use crate::table::publish::Place;
+use crate::table::lookup::Place;
 use crate::table::{Space, pages, publish, split};
 
 /// Splits that one record of growing can ask for at most.
@@ -136,7 +136,8 @@ impl Writer<'_> {
         let slot = if header.flags & TRANSACTION != 0 { plain.pending() } else { plain };
         let buckets = state.geometry.buckets();
         match self.place_of(buckets, *hash, record) {
-            Some(place) => publish::fill(&place, slot, header.entry),
+            Some(place) if !header.previous.is_none() => place.publish(slot),
+            Some(place) => place.fill(slot, header.entry),
             None => {
                 if let Some(first) = table.bucket(bucket_of(*hash, buckets)) {
                     publish::insert(table, first, slot, header.entry);

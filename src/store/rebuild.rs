@@ -380,7 +380,7 @@ impl Writer<'_> {
             let entry = (state.last_page - 1) * PAGE_ENTRIES as u32 + state.last_fill;
             let (header, slot) = (record.header, Slot::new(hash, at));
             if let Some(place) = publish::vacancy(table, bucket) {
-                publish::fill(&place, slot, entry);
+                place.fill(slot, entry);
             }
             let tag = body.get(..usize::from(header.tag_len)).unwrap_or_default();
             let deadline = Deadline::new(header.expires_ms, tag_hash(tag));

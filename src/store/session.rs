@@ -22,7 +22,7 @@ use crate::sys::file::Dir;
 use crate::sys::liveness::{self, Claim, DeathProof};
 use crate::sys::raw::{futex_wait, futex_wake, process_token};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::table::publish::Place;
+use crate::table::lookup::Place;
 
 /// What a process holds of a store for writing. After a fork the child begins with a new one.
 pub(crate) struct Process {

@@ -1,9 +1,9 @@
 //! The read path through the buckets.
 
+use crate::format::location::Location;
 use crate::format::slot::{SLOTS, Slot, bucket_of, half_of};
 use crate::format::state::Geometry;
 use crate::sys::sync::{AtomicU64, Ordering, fence};
-use crate::table::publish::Place;
 use crate::table::{Line, Space};
 
 /// No chain of a sound table comes near this many buckets; a longer one is damage.
@@ -35,7 +35,30 @@ impl<'a> Candidate<'a> {
 
     /// The slot, for the writer.
     pub(crate) fn place(&self) -> Place<'a> {
-        Place::new(self.line, self.index)
+        Place { line: self.line, index: self.index }
+    }
+}
+
+/// A slot of a bucket, for the writer: what it does with it stands in `publish`.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(in crate::table) line: &'a Line,
+    pub(in crate::table) index: usize,
+}
+
+impl Place<'_> {
+    pub(crate) fn slot(&self) -> Slot {
+        // ORDERING: Relaxed, the only writer reads its own stores.
+        Slot(self.line[self.index].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn entry(&self) -> u32 {
+        entry_of(self.line, self.index)
+    }
+
+    /// Whether the slot names this location, or is empty if that is none.
+    pub(crate) fn holds(&self, location: Location) -> bool {
+        self.slot().location() == location
     }
 }
 

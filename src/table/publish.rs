@@ -6,39 +6,22 @@
 use crate::format::location::Location;
 use crate::format::slot::{SLOTS, Slot, bucket_of, half_of};
 use crate::sys::sync::Ordering;
-use crate::table::lookup::{chain, chain_from, entry_of, link_of};
+use crate::table::lookup::{Place, chain, chain_from, link_of};
 use crate::table::{Line, Space};
 
-/// A slot of a bucket, to be written.
-#[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
-    line: &'a Line,
-    index: usize,
-}
-
-impl<'a> Place<'a> {
-    pub(crate) fn new(line: &'a Line, index: usize) -> Place<'a> {
-        Place { line, index }
-    }
-
-    /// Whether the slot names this location, or is empty if that is none.
-    pub(crate) fn holds(&self, location: Location) -> bool {
-        self.slot().location() == location
-    }
-
-    pub(crate) fn slot(&self) -> Slot {
-        Slot(self.line[self.index].load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn entry(&self) -> u32 {
-        entry_of(self.line, self.index)
-    }
-
+impl Place<'_> {
     /// Makes readers see `slot` here.
     pub(crate) fn publish(&self, slot: Slot) {
         // ORDERING: Release, pairs with the Acquire load in `lookup`: record and entry number are
         // visible with it.
         self.line[self.index].store(slot.0, Ordering::Release);
+    }
+
+    /// Fills an empty slot, or replaces what a fill that was cut short left.
+    #[inline]
+    pub(crate) fn fill(&self, slot: Slot, entry: u32) {
+        self.set_entry(entry);
+        self.publish(slot);
     }
 
     /// Changes the entry number beside the slot.
@@ -86,13 +69,6 @@ pub(crate) fn has_vacancies<S: Space>(space: &S, bucket: u64, count: usize) -> b
     left == 0
 }
 
-/// Fills an empty slot, or replaces the slot of an entry's older record.
-#[inline]
-pub(crate) fn fill(place: &Place<'_>, slot: Slot, entry: u32) {
-    place.set_entry(entry);
-    place.publish(slot);
-}
-
 /// Puts a new slot into the chain that begins with `first`, unless it is there; false if there is
 /// no room.
 pub(crate) fn insert<S: Space>(space: &S, first: &Line, slot: Slot, entry: u32) -> bool {
@@ -104,13 +80,13 @@ pub(crate) fn insert<S: Space>(space: &S, first: &Line, slot: Slot, entry: u32) 
             if old.is_empty() {
                 vacant = vacant.or(Some(Place { line, index }));
             } else if old.location() == location {
-                fill(&Place { line, index }, slot, entry);
+                Place { line, index }.fill(slot, entry);
                 return true;
             }
         }
     }
     let Some(place) = vacant else { return false };
-    fill(&place, slot, entry);
+    place.fill(slot, entry);
     true
 }
 
