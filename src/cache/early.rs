@@ -23,6 +23,7 @@ use crate::cache::entry::SetOptions;
 use crate::cache::rank::mixed;
 use crate::cache::read::with_scratch;
 use crate::cache::value::decode;
+use crate::cache::write::Over;
 use crate::error::{Error, Result};
 use crate::sys::raw::process_token;
 use crate::sys::sync::Ordering;
@@ -73,7 +74,7 @@ impl Cache {
             }
             _ => {
                 let computed: Timed<V> = timed();
-                self.store_encoded(key, &computed, options, false)?;
+                self.store_encoded(key, &computed, options, Over::Any)?;
                 flight.land();
                 Ok(computed.0)
             }

@@ -189,8 +189,7 @@ impl Cache {
             if self.record(&MOST_ITEMS, None, value)?.is_none() {
                 return Ok(None);
             }
-            let most = value.as_slice().try_into().map(u64::from_le_bytes).ok();
-            Ok(most.filter(|most| *most != u64::MAX))
+            Ok(most(value))
         })
     }
 
@@ -202,8 +201,34 @@ impl Cache {
         self.made_durable()
     }
 
+    /// Removes all items, unless a most number of them is set, which would go with them: then false.
+    pub(crate) fn clear_unless_limited(&self) -> Result<bool> {
+        let key = self.0.store.hashed(&MOST_ITEMS);
+        let is_cleared = self.0.store.write(self.0.timeout, |writer| {
+            let (mut tag, mut value) = (Vec::new(), Vec::new());
+            let is_limited = match writer.find(key)? {
+                Some(found) => writer.read(&found, &mut tag, &mut value)? && most(&value).is_some(),
+                None => false,
+            };
+            if !is_limited {
+                writer.clear()?;
+            }
+            Ok(!is_limited)
+        })?;
+        if is_cleared {
+            self.made_durable()?;
+        }
+        Ok(is_cleared)
+    }
+
     /// Options for another directory, with codec, clock, timeout and durability of this handle.
     pub(crate) fn options_alike(&self) -> Options {
         Options::alike(&self.0)
     }
+}
+
+/// The most items that stored bytes say; `None` for no limit.
+fn most(bytes: &[u8]) -> Option<u64> {
+    let most = bytes.try_into().map(u64::from_le_bytes).ok();
+    most.filter(|most| *most != u64::MAX)
 }

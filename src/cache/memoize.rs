@@ -141,7 +141,31 @@ impl<V> fmt::Debug for MemoizeOptions<V> {
     }
 }
 
-/// A function whose results are kept in a cache; made by [`Cache::memoize`] or
+/// Where results are kept: in one cache, or in the shard that is a key's.
+pub(crate) trait Place: Send + Sync {
+    /// The cache of an encoded key.
+    fn cache_of(&self, key: &[u8]) -> &Cache;
+    /// The cache whose key makes digests.
+    fn first(&self) -> &Cache;
+    /// Something was stored.
+    fn has_stored(&self);
+}
+
+impl Place for Cache {
+    #[inline]
+    fn cache_of(&self, _: &[u8]) -> &Cache {
+        self
+    }
+
+    fn first(&self) -> &Cache {
+        self
+    }
+
+    fn has_stored(&self) {}
+}
+
+/// A function whose results are kept in a cache; made by [`Cache::memoize`],
+/// [`FanoutCache::memoize`](crate::FanoutCache::memoize) or
 /// [`recipes::memoize_stampede`](crate::recipes::memoize_stampede).
 ///
 /// Cheap to clone, and shared by threads; other processes share the results, as long as they use
@@ -157,7 +181,7 @@ impl<V> fmt::Debug for MemoizeOptions<V> {
 /// # Ok::<(), firncache::Error>(())
 /// ```
 pub struct Memoized<A: ?Sized, V> {
-    cache: Cache,
+    place: Arc<dyn Place>,
     name: Arc<str>,
     options: MemoizeOptions<V>,
     /// How eagerly results are computed before they expire.
@@ -193,8 +217,7 @@ impl Cache {
         A: Serialize + ?Sized,
         V: Serialize + DeserializeOwned,
     {
-        let function = Arc::new(function);
-        Memoized { cache: self.clone(), name: name.into(), options, beta: None, function }
+        Memoized::new(self.clone(), name, options, Arc::new(function))
     }
 }
 
@@ -203,6 +226,16 @@ where
     A: Serialize + ?Sized,
     V: Serialize + DeserializeOwned,
 {
+    /// As [`Cache::memoize`], wherever the results are kept.
+    pub(crate) fn new(
+        place: impl Place + 'static,
+        name: &str,
+        options: MemoizeOptions<V>,
+        function: Arc<dyn Fn(&A) -> V + Send + Sync>,
+    ) -> Memoized<A, V> {
+        Memoized { place: Arc::new(place), name: name.into(), options, beta: None, function }
+    }
+
     /// As [`Cache::memoize`], with results that are computed anew before they expire.
     pub(crate) fn early(
         cache: &Cache,
@@ -212,7 +245,7 @@ where
         function: Arc<dyn Fn(&A) -> V + Send + Sync>,
     ) -> Memoized<A, V> {
         let options = MemoizeOptions::new().expire(expire);
-        Memoized { cache: cache.clone(), name: name.into(), options, beta: Some(beta), function }
+        Memoized { beta: Some(beta), ..Memoized::new(cache.clone(), name, options, function) }
     }
 
     /// Gives the result for these arguments, computing it if it is not there.
@@ -233,7 +266,8 @@ where
     /// ```
     pub fn call(&self, arguments: &A) -> Result<V> {
         let key = self.encoded_key(arguments)?;
-        let (cache, key, options) = (&self.cache, key.as_bytes(), &self.options.set);
+        let (key, options) = (key.as_bytes(), &self.options.set);
+        let cache = self.place.cache_of(key);
         let compute = || (self.function)(arguments);
         if let Some(beta) = self.beta {
             return cache.get_or_compute_early(key, options, beta, compute);
@@ -242,7 +276,9 @@ where
             return Ok(value);
         }
         let is_kept = |value: &V| self.options.condition.as_ref().is_none_or(|is| is(value));
-        cache.compute_once(key, options, is_kept, || Ok::<_, Error>(compute()))
+        let value = cache.compute_once(key, options, is_kept, || Ok::<_, Error>(compute()))?;
+        self.place.has_stored();
+        Ok(value)
     }
 
     /// Gives the key under which the result for these arguments is kept.
@@ -282,14 +318,15 @@ where
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn invalidate(&self, arguments: &A) -> Result<bool> {
-        self.cache.delete(self.key(arguments)?)
+        let key = self.encoded_key(arguments)?;
+        self.place.cache_of(key.as_bytes()).delete(Key::decode(key.as_bytes())?)
     }
 
     fn encoded_key(&self, arguments: &A) -> Result<KeyBuf> {
         with_scratch(|bytes| {
             arguments::encode(arguments, bytes)?;
             if bytes.len() > MAX_ARGUMENT_BYTES {
-                let digest = self.cache.0.store.digest(bytes);
+                let digest = self.place.first().0.store.digest(bytes);
                 bytes.clear();
                 bytes.push(DIGEST);
                 bytes.extend_from_slice(&digest);
@@ -306,7 +343,7 @@ where
 impl<A: ?Sized, V> Clone for Memoized<A, V> {
     fn clone(&self) -> Memoized<A, V> {
         Memoized {
-            cache: self.cache.clone(),
+            place: Arc::clone(&self.place),
             name: Arc::clone(&self.name),
             options: self.options.clone(),
             beta: self.beta,
@@ -319,7 +356,7 @@ impl<A: ?Sized, V> fmt::Debug for Memoized<A, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memoized")
             .field("name", &self.name)
-            .field("directory", &self.cache.directory())
+            .field("directory", &self.place.first().directory())
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

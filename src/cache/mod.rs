@@ -21,7 +21,7 @@
 //!
 //! ```text
 //! options entry            what can be said when opening and storing
-//! read write counter       one key at a time
+//! read write counter update  one key at a time
 //! queue ends               both ends of queues of keys; what a deque asks for
 //! many stream              many keys at once; values of any size
 //! once memoize early       values that are computed once at a time
@@ -42,6 +42,8 @@ pub(crate) mod codec;
 pub(crate) mod compression;
 pub(crate) mod counter;
 pub(crate) mod cull;
+#[cfg(test)]
+mod damage_tests;
 pub(crate) mod early;
 pub(crate) mod ends;
 pub(crate) mod entry;
@@ -69,6 +71,7 @@ pub(crate) mod stream;
 pub(crate) mod tags;
 pub(crate) mod temporary;
 pub(crate) mod transaction;
+pub(crate) mod update;
 pub(crate) mod value;
 pub(crate) mod value_error;
 pub(crate) mod write;

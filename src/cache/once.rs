@@ -19,6 +19,7 @@ use crate::cache::Cache;
 use crate::cache::entry::SetOptions;
 use crate::cache::read::with_scratch;
 use crate::cache::value::decode;
+use crate::cache::write::Over;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::holds::Holds;
@@ -95,7 +96,7 @@ impl Cache {
         };
         let value = compute()?;
         if is_kept(&value) {
-            self.store_encoded(key, &value, options, false)?;
+            self.store_encoded(key, &value, options, Over::Any)?;
             if let Some(flight) = flight {
                 flight.land();
             }

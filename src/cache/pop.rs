@@ -70,7 +70,11 @@ impl Cache {
         })
     }
 
-    fn read_entry<V: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<(Header, Entry<V>)>> {
+    /// Reads a live entry, and the header that tells whether it is still the same one.
+    pub(crate) fn read_entry<V: DeserializeOwned>(
+        &self,
+        key: &[u8],
+    ) -> Result<Option<(Header, Entry<V>)>> {
         let mut tag = Vec::new();
         with_scratch(|buffer| {
             let Some(record) = self.read_whole(key, Some(&mut tag), buffer)? else {

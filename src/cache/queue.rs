@@ -634,34 +634,19 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::writer::FoundAt;
-
-    /// Damages the value of an item, not its header.
-    fn damage(cache: &Cache, number: u64) {
-        let (queue, mut key) = (Queue::new(None).unwrap(), Vec::new());
-        let store = &cache.0.store;
-        let key = store.hashed(queue.key(number, &mut key));
-        store
-            .write(cache.0.timeout, |writer| {
-                let found = writer.find(key)?.unwrap();
-                let FoundAt::Log(at) = found.place else { panic!("no transaction is open") };
-                let words = writer.words(at)?.unwrap();
-                let last = at.unit() + found.header.units() - 1;
-                words[last as usize].fetch_xor(1, std::sync::atomic::Ordering::Relaxed);
-                Ok(())
-            })
-            .unwrap();
-    }
+    use crate::cache::damage_tests::damage;
 
     #[test]
     fn damaged_items_are_passed_and_hold_nobody_up() {
+        let (queue, mut key) = (Queue::new(None).unwrap(), Vec::new());
         for count in [1, 5, 200] {
             let cache = Cache::temporary().unwrap();
             for value in 0..=count {
                 cache.push(&value).unwrap();
             }
             for number in 0..count {
-                damage(&cache, crate::format::queue::START + number);
+                let number = crate::format::queue::START + number;
+                damage(&cache, queue.key(number, &mut key), false);
             }
             assert_eq!(cache.peek::<u64>().unwrap().unwrap().1, count);
             assert_eq!(cache.pull::<u64>().unwrap().unwrap().1, count);

@@ -51,7 +51,8 @@ impl Stats {
 }
 
 impl Cache {
-    /// Gives the number of keys, including expired ones that have not been removed yet.
+    /// Gives the number of keys, including expired ones that have not been removed yet. Where records
+    /// are damaged, it may be off by as many until [`Cache::repair`].
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ use crate::cache::Cache;
 use crate::cache::compression::{is_packed, unpack_in_place};
 use crate::cache::entry::SetOptions;
 use crate::cache::kind::{KIND_BYTES, KIND_TEXT};
-use crate::cache::write::has_limit;
+use crate::cache::write::{Over, has_limit};
 use crate::error::{Error, Result};
 use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::store::space::inline_limit;
@@ -90,7 +90,7 @@ impl Cache {
             .map_err(|source| Error::io("read the value to store in", self.directory(), source))?;
         if start.len() as u64 <= inline {
             let value = self.place(key.as_bytes(), &start, &options)?;
-            self.put(self.0.store.hashed(key.as_bytes()), KIND_BYTES, value, &options, false)?;
+            self.put(self.0.store.hashed(key.as_bytes()), KIND_BYTES, value, &options, Over::Any)?;
             return Ok(start.len() as u64);
         }
         // One byte more than can fit shows that it does not.
@@ -104,7 +104,7 @@ impl Cache {
             KIND_BYTES,
             PutValue::Staged(staged),
             &options,
-            false,
+            Over::Any,
         )?;
         Ok(len)
     }

@@ -14,14 +14,39 @@ use crate::cache::read::with_scratch;
 use crate::cache::value::encode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_buf::{KeyBuf, ToKey};
-use crate::format::record::{FILE_REF_BYTES, FileRef};
+use crate::format::record::{FILE_REF_BYTES, FileRef, Header};
 use crate::format::settings::{Eviction, Settings};
 use crate::store::HashedKey;
 use crate::store::space::inline_limit;
-use crate::store::writer::{Put, PutValue};
+use crate::store::writer::{Found, Put, PutValue};
+
+/// How often a key is looked at again that changes meanwhile.
+pub(crate) const MAX_ATTEMPTS: usize = 4;
 
 /// Values up to this size never get a file: the record's reference to it would be as large.
 const ALWAYS_INLINE_BYTES: u64 = FILE_REF_BYTES as u64;
+
+/// What a value may be stored over.
+#[derive(Clone, Copy)]
+pub(crate) enum Over {
+    Any,
+    /// No live record.
+    Nothing,
+    /// The live record that has this header. Headers name the row of the key and the place of the
+    /// record before: no two records have the same.
+    This(Header),
+}
+
+impl Over {
+    fn allows(self, found: Option<&Found>, now_ms: u64) -> bool {
+        let live = found.map(|found| found.header).filter(|header| header.expires_ms > now_ms);
+        match self {
+            Over::Any => true,
+            Over::Nothing => live.is_none(),
+            Over::This(header) => live == Some(header),
+        }
+    }
+}
 
 impl Cache {
     /// Stores a value, replacing what the key held. It never expires and has no tag.
@@ -69,11 +94,12 @@ impl Cache {
         value: &V,
         options: SetOptions,
     ) -> Result<()> {
-        self.store_value(key, value, &options, false).map(|_| ())
+        let key = KeyBuf::of(&key)?;
+        self.store_encoded(key.as_bytes(), value, &options, Over::Any).map(|_| ())
     }
 
     /// Stores a value if the key is missing or expired; tells whether it did. Of several that try
-    /// at once, one does.
+    /// at once, one does. A key whose record is damaged, or whose value file has gone, is missing.
     ///
     /// # Errors
     ///
@@ -112,7 +138,18 @@ impl Cache {
         value: &V,
         options: SetOptions,
     ) -> Result<bool> {
-        self.store_value(key, value, &options, true)
+        let key = KeyBuf::of(&key)?;
+        let key = key.as_bytes();
+        for _ in 0..MAX_ATTEMPTS {
+            if self.store_encoded(key, value, &options, Over::Nothing)? {
+                return Ok(true);
+            }
+            let Some(damaged) = self.unreadable(key)? else { break };
+            if self.store_encoded(key, value, &options, Over::This(damaged))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Stores bytes as they are, without serde; [`Cache::get_bytes`] reads them. They are compressed
@@ -152,19 +189,31 @@ impl Cache {
             let packed = self.0.codec.compression().pack(KIND_BYTES, bytes, buffer);
             let (kind, stored) = packed.map_or((KIND_BYTES, bytes), |kind| (kind, &buffer[..]));
             let value = self.place(key.bytes, stored, &options)?;
-            self.put(key, kind, value, &options, false).map(|_| ())
+            self.put(key, kind, value, &options, Over::Any).map(|_| ())
         })
     }
 
-    fn store_value<V: Serialize + ?Sized>(
-        &self,
-        key: impl ToKey,
-        value: &V,
-        options: &SetOptions,
-        only_if_missing: bool,
-    ) -> Result<bool> {
-        let key = KeyBuf::of(&key)?;
-        self.store_encoded(key.as_bytes(), value, options, only_if_missing)
+    /// The header of a key's live record if there is no reading it: its bytes are damaged, or its
+    /// value file has gone. What is in such a file is not looked at.
+    fn unreadable(&self, key: &[u8]) -> Result<Option<Header>> {
+        with_scratch(|value| {
+            if self.look_up(key, None, value)?.is_some() {
+                return Ok(None);
+            }
+            let (key, now_ms) = (self.0.store.hashed(key), self.now_ms());
+            // With the lock: nobody replaces the record between the two looks.
+            self.0.store.write(self.0.timeout, |writer| {
+                let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
+                let Some(found) = found else { return Ok(None) };
+                let is_sound = writer.read(&found, &mut Vec::new(), value)?;
+                let file = FileRef::decode(value).filter(|_| found.header.is_file());
+                let is_there = match file.filter(|_| is_sound) {
+                    Some(file) => self.0.store.open_value_file(file)?.is_some(),
+                    None => is_sound && !found.header.is_file(),
+                };
+                Ok((!is_there).then_some(found.header))
+            })
+        })
     }
 
     /// Stores a value under an encoded key.
@@ -173,13 +222,13 @@ impl Cache {
         key: &[u8],
         value: &V,
         options: &SetOptions,
-        only_if_missing: bool,
+        over: Over,
     ) -> Result<bool> {
         let key = self.0.store.hashed_ahead(key);
         with_scratch(|buffer| {
             let kind = encode(value, &self.0.codec, buffer)?;
             let value = self.place(key.bytes, buffer, options)?;
-            self.put(key, kind, value, options, only_if_missing)
+            self.put(key, kind, value, options, over)
         })
     }
 
@@ -221,14 +270,14 @@ impl Cache {
         .at(self.directory()))
     }
 
-    /// Stores an encoded value; false if it is stored only in place of none, and there is one.
+    /// Stores an encoded value; false if what the key holds is not what it may be stored over.
     pub(crate) fn put(
         &self,
         key: HashedKey<'_>,
         value_kind: u8,
         value: PutValue<'_>,
         options: &SetOptions,
-        only_if_missing: bool,
+        over: Over,
     ) -> Result<bool> {
         let store = &self.0.store;
         let now_ms = self.now_ms();
@@ -244,7 +293,7 @@ impl Cache {
         store.prepare(key.hash);
         let is_stored = store.write(self.0.timeout, |writer| {
             let found = writer.find(key)?;
-            if only_if_missing && found.is_some_and(|it| it.header.expires_ms > now_ms) {
+            if !over.allows(found.as_ref(), now_ms) {
                 return Ok(false);
             }
             writer.put(key, found.as_ref(), put)?;

@@ -237,8 +237,8 @@ impl<T> Deque<T> {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn clear(&self) -> Result<()> {
-        if self.max_len()?.is_none() {
-            return self.cache.clear().map(|_| ());
+        if self.cache.clear_unless_limited()? {
+            return Ok(());
         }
         self.cache.transact(|_| {
             let max_len = self.max_len()?;

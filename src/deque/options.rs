@@ -7,10 +7,11 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::cache::codec::Codec;
 use crate::cache::compression::Compression;
-use crate::cache::options::{Durability, Options};
+use crate::cache::options::{Durability, Options, forward_options};
+use crate::clock::Clock;
 use crate::deque::Deque;
 use crate::error::Result;
-use crate::format::settings::Eviction;
+use crate::format::settings::{Eviction, PowerLoss};
 
 /// How a deque is opened; made by [`Deque::options`].
 ///
@@ -27,16 +28,23 @@ use crate::format::settings::Eviction;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// All that there is to say of the handle, with the values that they have unless set:
+/// All that there is to say, with the values that they have unless set:
 ///
 /// ```
-/// use firncache::{Bincode, Compression, DEFAULT_TIMEOUT, Deque, Durability};
+/// use firncache::{
+///     Bincode, Compression, DEFAULT_TIMEOUT, DEFAULT_VALUE_FILE_THRESHOLD, Deque, Durability,
+///     PowerLoss, SystemClock,
+/// };
 ///
 /// let dir = tempfile::tempdir()?;
 /// let deque = Deque::<i32>::options()
+///     .value_file_threshold(DEFAULT_VALUE_FILE_THRESHOLD)
+///     .power_loss(PowerLoss::Recover)
 ///     .timeout(DEFAULT_TIMEOUT)
 ///     .codec(Bincode)
 ///     .compression(Compression::NONE)
+///     .clock(SystemClock)
+///     .allow_untrusted(false)
 ///     .durability(Durability::Process)
 ///     .read_only(false)
 ///     .create(true)
@@ -47,7 +55,7 @@ use crate::format::settings::Eviction;
 #[derive(Debug)]
 #[must_use = "options do nothing until open() is called"]
 pub struct DequeOptions<T> {
-    cache: Options,
+    options: Options,
     max_len: Option<u64>,
     item: PhantomData<fn(T) -> T>,
 }
@@ -60,13 +68,13 @@ impl<T> Default for DequeOptions<T> {
 
 impl<T> Clone for DequeOptions<T> {
     fn clone(&self) -> DequeOptions<T> {
-        DequeOptions { max_len: self.max_len, ..DequeOptions::of(self.cache.clone()) }
+        DequeOptions { max_len: self.max_len, ..DequeOptions::of(self.options.clone()) }
     }
 }
 
 impl<T> DequeOptions<T> {
-    pub(crate) fn of(cache: Options) -> DequeOptions<T> {
-        DequeOptions { cache, max_len: None, item: PhantomData }
+    pub(crate) fn of(options: Options) -> DequeOptions<T> {
+        DequeOptions { options, max_len: None, item: PhantomData }
     }
 
     /// Sets the most items that the deque keeps, as [`Deque::set_max_len`]; unless named, it stays
@@ -83,44 +91,42 @@ impl<T> DequeOptions<T> {
         self.max_len = Some(most);
         self
     }
+}
 
-    /// Sets how long a call waits for other writers, as
-    /// [`Options::timeout`](crate::Options::timeout).
-    pub fn timeout(mut self, timeout: Duration) -> DequeOptions<T> {
-        self.cache = self.cache.timeout(timeout);
-        self
+/// # Kept in the store
+///
+/// These hold for every process that uses the deque, now and later.
+impl<T> DequeOptions<T> {
+    forward_options! {
+        /// Sets from how many bytes on an item lies in a file, as
+        /// [`Options::value_file_threshold`].
+        value_file_threshold(bytes: u64);
+        /// Sets what is done for the case of power loss, as [`Options::power_loss`].
+        power_loss(power_loss: PowerLoss);
     }
+}
 
-    /// Sets how items without a native form are written, as
-    /// [`Options::codec`](crate::Options::codec).
-    pub fn codec(mut self, codec: impl Codec) -> DequeOptions<T> {
-        self.cache = self.cache.codec(codec);
-        self
-    }
-
-    /// Sets how items are compressed, as [`Options::compression`](crate::Options::compression).
-    pub fn compression(mut self, compression: Compression) -> DequeOptions<T> {
-        self.cache = self.cache.compression(compression);
-        self
-    }
-
-    /// Sets what a write that returned has survived, as
-    /// [`Options::durability`](crate::Options::durability).
-    pub fn durability(mut self, durability: Durability) -> DequeOptions<T> {
-        self.cache = self.cache.durability(durability);
-        self
-    }
-
-    /// Sets whether the handle only reads, as [`Options::read_only`](crate::Options::read_only).
-    pub fn read_only(mut self, on: bool) -> DequeOptions<T> {
-        self.cache = self.cache.read_only(on);
-        self
-    }
-
-    /// Sets whether a deque that does not exist is made (on unless set).
-    pub fn create(mut self, on: bool) -> DequeOptions<T> {
-        self.cache = self.cache.create(on);
-        self
+/// # Of this handle
+///
+/// These hold for the handle that [`DequeOptions::open`] gives, and its clones.
+impl<T> DequeOptions<T> {
+    forward_options! {
+        /// Sets how long a call waits for other writers, as [`Options::timeout`].
+        timeout(timeout: Duration);
+        /// Sets how items without a native form are written, as [`Options::codec`].
+        codec(codec: impl Codec);
+        /// Sets how items are compressed, as [`Options::compression`].
+        compression(compression: Compression);
+        /// Sets the clock that tells when items were stored, as [`Options::clock`].
+        clock(clock: impl Clock);
+        /// Sets whether the handle only reads, as [`Options::read_only`].
+        read_only(on: bool);
+        /// Sets whether a deque that does not exist is made, as [`Options::create`].
+        create(on: bool);
+        /// Sets whether an unsafe directory is opened, as [`Options::allow_untrusted`].
+        allow_untrusted(on: bool);
+        /// Sets what a write that returned has survived, as [`Options::durability`].
+        durability(durability: Durability);
     }
 
     /// Opens the deque in a directory, making it if need be.
@@ -136,12 +142,12 @@ impl<T> DequeOptions<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open(self, directory: impl AsRef<Path>) -> Result<Deque<T>> {
-        let cache = self.cache.eviction(Eviction::None).open(directory)?;
+        let cache = self.options.eviction(Eviction::None).open(directory)?;
         opened(cache, self.max_len)
     }
 
     pub(crate) fn open_temporary(self) -> Result<Deque<T>> {
-        let cache = self.cache.eviction(Eviction::None).open_temporary()?;
+        let cache = self.options.eviction(Eviction::None).open_temporary()?;
         opened(cache, self.max_len)
     }
 }

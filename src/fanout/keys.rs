@@ -238,9 +238,7 @@ impl FanoutCache {
         E: From<Error>,
     {
         let value = self.shard(&key)?.get_or_set_with(key, options, compute)?;
-        if let Some(asking) = self.0.budget.asked() {
-            self.relieve(asking);
-        }
+        self.relieve_if_asked();
         Ok(value)
     }
 

@@ -13,6 +13,7 @@
 //! ```text
 //! options       opening, and what the number of shards is
 //! keys many     what names a key: forwarded to its shard
+//! memoize       functions, each result in the shard of its key
 //! whole         sums and walks over all shards, removing from all
 //! upkeep        settings, checking, the disk
 //! transaction   all shards at once
@@ -24,6 +25,7 @@
 
 pub(crate) mod keys;
 pub(crate) mod many;
+pub(crate) mod memoize;
 pub(crate) mod named;
 pub(crate) mod options;
 pub(crate) mod transaction;
@@ -167,10 +169,16 @@ impl FanoutCache {
     #[inline]
     fn write<K: ToKey, R>(&self, key: K, work: impl FnOnce(&Cache, K) -> Result<R>) -> Result<R> {
         let result = work(self.shard(&key)?, key);
+        self.relieve_if_asked();
+        result
+    }
+
+    /// Makes room in another shard if one has asked for it.
+    #[inline]
+    fn relieve_if_asked(&self) {
         if let Some(asking) = self.0.budget.asked() {
             self.relieve(asking);
         }
-        result
     }
 
     /// Makes room in the fullest shard, for one that could not make enough in itself; gives the

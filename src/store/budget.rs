@@ -170,5 +170,5 @@ impl Writer<'_> {
 }
 
 fn segment_bytes(state: &State, settings: &Settings) -> u64 {
-    8 * segment_units(state.live_bytes, settings)
+    8 * segment_units(state, settings)
 }

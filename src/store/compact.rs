@@ -90,7 +90,7 @@ impl Writer<'_> {
     /// log may have no more than it must: removals need the space that compaction finds.
     fn allowance(&self) -> (u64, u64) {
         let live = self.state.live_bytes;
-        let segment = 8 * segment_units(live, &self.shared.head.settings());
+        let segment = 8 * segment_units(&self.state, &self.shared.head.settings());
         let dead = if self.shared.process().is_disk_full() { 0 } else { live / 2 };
         (live + dead, segment)
     }

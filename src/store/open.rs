@@ -316,7 +316,7 @@ impl Writer<'_> {
             }
         }
         let settings = shared.head.settings();
-        let units = segment_units(0, &settings);
+        let units = segment_units(&self.state, &settings);
         shared.table.begin_generation(self.state.geometry.generation())?;
         self.write_segment_header(self.tail.segment(), units)?;
         self.state.log_units = units;

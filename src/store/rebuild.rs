@@ -310,7 +310,7 @@ impl Writer<'_> {
                 let last =
                     last.reduce(|last, other| if other.is_after(last) { other } else { last });
                 let next = last.map_or(self.tail.segment(), Segment::next);
-                let units = segment_units(0, &self.shared.head.settings());
+                let units = segment_units(&state, &self.shared.head.settings());
                 (state.first, state.oldest) = (next, next);
                 *self.state = state;
                 self.write_segment_header(next, units)?;

@@ -23,14 +23,32 @@ const RESERVE_SHARE: u64 = 16;
 const MOST_RESERVE: u64 = 4096 / 8;
 /// The smallest segment there can be, for caches with a very small limit: 8 KiB.
 const TINY_SEGMENT_UNITS: u64 = 8 * 1024 / 8;
+/// What a segment grows to where segments come and go: 512 KiB; and how many of the smallest size
+/// must have come and gone for each that it has.
+const BUSY_SEGMENT_UNITS: u64 = 512 * 1024 / 8;
+const BUSY_SHARE: u64 = 16;
 
 /// The size of the next segment: a sixty-fourth of what is live, between 64 KiB and 16 MiB, and not
-/// more than a thirty-second of the limit, or of this store's share of it.
-pub(crate) fn segment_units(live_bytes: u64, settings: &Settings) -> u64 {
-    let wanted = (live_bytes / 64 / 8).max(1).next_power_of_two();
+/// more than a thirty-second of the limit, or of this store's share of it. More where few keys
+/// change all the time: [`busy_units`].
+pub(crate) fn segment_units(state: &State, settings: &Settings) -> u64 {
+    let wanted = (state.live_bytes / 64 / 8).max(1).next_power_of_two();
+    let wanted = wanted.max(busy_units(state, settings));
     let limit = (settings.share() / 32 / 8).max(1);
     let most = (1 << limit.ilog2()).clamp(TINY_SEGMENT_UNITS, MAX_SEGMENT_UNITS);
     wanted.clamp(MIN_SEGMENT_UNITS.min(most), most)
+}
+
+/// What a segment has at least where segments come and go, however little is live: with the end of
+/// each the disk is waited for. A sixteenth of what came and went, so that a cache that is hardly
+/// used stays small.
+fn busy_units(state: &State, settings: &Settings) -> u64 {
+    let gone = u64::from(state.first.number());
+    let share = MIN_SEGMENT_UNITS.saturating_mul(gone) / BUSY_SHARE;
+    match settings.power_loss {
+        PowerLoss::Recover if share > 0 => (1 << share.ilog2()).min(BUSY_SEGMENT_UNITS),
+        PowerLoss::Recover | PowerLoss::Clear => 0,
+    }
 }
 
 /// The most value bytes that may lie in the log under these settings; more go to a file.
@@ -43,7 +61,7 @@ pub(crate) fn inline_limit(settings: &Settings) -> u64 {
 /// Bytes on disk that this state stands for once compaction has caught up: live records and half
 /// as much dead, two segments and a reserved one, the table, and value files.
 pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> u64 {
-    let segment = 8 * segment_units(state.live_bytes, settings);
+    let segment = 8 * segment_units(state, settings);
     let table =
         shared.table.allocated_bytes(state.geometry.buckets(), state.overflows, state.pages.max(1));
     let log = match 8 * state.log_units <= segment {
@@ -117,7 +135,7 @@ impl<'a> Writer<'a> {
         }
         let shared = self.shared;
         let next = self.tail.segment().next();
-        let units = segment_units(self.state.live_bytes, &shared.head.settings());
+        let units = segment_units(&self.state, &shared.head.settings());
         for segment in [next, next.next()] {
             self.create_segment(segment, units)?;
         }
@@ -186,7 +204,7 @@ impl<'a> Writer<'a> {
         let active = self.tail.segment();
         let settings = self.shared.head.settings();
         let least = (2 * (units + SEAL_UNITS + HEADER_UNITS)).next_power_of_two();
-        let size = segment_units(self.state.live_bytes, &settings).max(least);
+        let size = segment_units(&self.state, &settings).max(least);
         let next = active.next();
         let (size, recycled) = self.begin_segment(next, size, least, &settings)?;
         let header = Header::job(Kind::Seal, 2);

@@ -215,6 +215,27 @@ fn clearing_removes_everything() {
 }
 
 #[test]
+fn clearing_keeps_a_limit_that_another_sets_meanwhile() {
+    let deque = deque([1, 2, 3]);
+    let set = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let limiting = deque.transact(|deque| {
+                deque.set_max_len(Some(2))?;
+                set.wait();
+                // The other one is about to clear, and waits for the end of this.
+                std::thread::sleep(Duration::from_millis(100));
+                Ok::<_, Error>(())
+            });
+            limiting.unwrap();
+        });
+        set.wait();
+        deque.clear().unwrap();
+    });
+    assert_eq!(deque.max_len().unwrap(), Some(2));
+}
+
+#[test]
 fn iteration_comes_from_both_ends_and_passes_what_has_gone() {
     let deque = deque(0..6);
     let mut iter = deque.iter();

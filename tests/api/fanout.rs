@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
 use firncache::{
-    Cache, Error, ErrorKind, Eviction, FanoutCache, FanoutOptions, Key, Result, SetOptions, Stats,
+    Cache, Error, ErrorKind, Eviction, FanoutCache, FanoutOptions, Key, MemoizeOptions, Result,
+    SetOptions, Stats,
 };
 use tempfile::TempDir;
 
@@ -82,6 +83,31 @@ fn every_operation_on_a_key_does_what_that_of_a_cache_does() {
     cache.time.turn(seconds(2));
     assert!(!cache.get_bytes_into("bytes", &mut buffer).unwrap() && buffer.is_empty());
     assert!(cache.check().unwrap().is_clean());
+}
+
+#[test]
+fn results_of_functions_are_kept_in_the_shard_of_their_key() {
+    let cache = fanout();
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&calls);
+    let shout = cache.memoize("shout", MemoizeOptions::new().tag("words"), move |text: &str| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        text.to_uppercase()
+    });
+    // Long arguments are replaced by a digest, which is the same in every shard.
+    let words: Vec<String> = (0..40).map(|n| format!("word {n} ").repeat(n * 10 + 1)).collect();
+    for _ in 0..2 {
+        for word in &words {
+            assert_eq!(shout.call(word).unwrap(), word.to_uppercase());
+        }
+    }
+    assert_eq!(calls.load(std::sync::atomic::Ordering::Relaxed), 40);
+    for word in &words {
+        assert!(cache.contains(shout.key(word).unwrap()).unwrap());
+    }
+    assert!((0..8).all(|index| shard(&cache, index).len().unwrap() > 0));
+    assert!(shout.invalidate(&words[7]).unwrap() && !shout.invalidate(&words[7]).unwrap());
+    assert_eq!(cache.evict("words").unwrap(), 39);
 }
 
 #[test]

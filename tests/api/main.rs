@@ -24,6 +24,7 @@ mod queue_model;
 mod queue_rules;
 mod queues;
 mod recipes;
+mod surface;
 mod tags;
 mod transactions;
 mod upkeep;
