@@ -23,9 +23,9 @@ const RESERVE_SHARE: u64 = 16;
 const MOST_RESERVE: u64 = 4096 / 8;
 /// The smallest segment there can be, for caches with a very small limit: 8 KiB.
 const TINY_SEGMENT_UNITS: u64 = 8 * 1024 / 8;
-/// What a segment grows to where segments come and go: 512 KiB; and how many of the smallest size
+/// What a segment grows to where segments come and go: 256 KiB; and how many of the smallest size
 /// must have come and gone for each that it has.
-const BUSY_SEGMENT_UNITS: u64 = 512 * 1024 / 8;
+const BUSY_SEGMENT_UNITS: u64 = 256 * 1024 / 8;
 const BUSY_SHARE: u64 = 16;
 
 /// The size of the next segment: a sixty-fourth of what is live, between 64 KiB and 16 MiB, and not
