@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
-use firncache::{Cache, Error, ErrorKind, Eviction, Index, Result, SetOptions};
+use firncache::{Cache, Error, ErrorKind, Eviction, Index, Key, Result, SetOptions, Side};
 
 use crate::common::kind_of;
 
@@ -326,4 +326,43 @@ fn a_value_that_cannot_be_read_is_made_again() {
     assert_eq!(index.get(1).unwrap(), None);
     assert_eq!(index.get_or_insert_with(&1, || "again".to_owned()).unwrap(), "again");
     assert_eq!(index.get(1).unwrap().as_deref(), Some("again"));
+}
+
+#[test]
+fn an_index_is_a_queue_as_well() {
+    let index = Index::<i64, String>::temporary().unwrap();
+    let text = |text: &str| text.to_owned();
+    index.insert(&7, &text("own")).unwrap();
+    let first = index.push(&text("a")).unwrap();
+    let front = firncache::PushOptions::new().side(Side::Front);
+    index.push_with(&text("b"), front).unwrap();
+    assert_eq!(index.peek().unwrap().unwrap(), (Key::from(6), text("b")));
+    assert_eq!(index.pull().unwrap().unwrap().1, "b");
+    assert_eq!(index.pull().unwrap().unwrap(), (Key::from(7), text("own")), "7 is in the queue");
+    let back = || firncache::QueueOptions::new().side(Side::Back);
+    assert_eq!(index.peek_with(back()).unwrap().unwrap(), (first.clone(), text("a")));
+    assert_eq!(index.pull_with(back()).unwrap().unwrap(), (first, text("a")));
+    assert_eq!((index.pull().unwrap(), index.len().unwrap()), (None, 0));
+}
+
+#[test]
+fn an_index_keeps_results_of_functions_for_ever() {
+    let index = Index::<String, i32>::temporary().unwrap();
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let own = std::sync::Arc::clone(&calls);
+    let double = index.memoize("double", move |n: &i32| {
+        own.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        n * 2
+    });
+    assert_eq!((double.call(&4).unwrap(), double.call(&4).unwrap()), (8, 8));
+    assert_eq!(calls.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert!(
+        index
+            .cache()
+            .get_entry::<i32>(double.key(&4).unwrap())
+            .unwrap()
+            .unwrap()
+            .expires_at
+            .is_none()
+    );
 }

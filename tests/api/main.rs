@@ -17,6 +17,7 @@ mod index;
 mod iteration;
 mod large;
 mod limits;
+mod meaning;
 mod memoize;
 mod once;
 mod options;
