@@ -15,6 +15,8 @@ const THINK_MS: u64 = 100;
 pub(crate) struct Visits {
     pub(crate) workers: u16,
     pub(crate) began: Instant,
+    /// For how long they came.
+    pub(crate) watched: Duration,
     pub(crate) made: Vec<Making>,
     /// In microseconds.
     pub(crate) latencies: Histogram<u64>,
@@ -42,7 +44,7 @@ impl Visits {
             }
             Ok::<_, Box<dyn std::error::Error>>(())
         })?;
-        Ok(Visits { workers, began, made: page.take_made(), latencies })
+        Ok(Visits { workers, began, watched: time, made: page.take_made(), latencies })
     }
 
     /// How many workers were making the page, from which time on: one step for each change.

@@ -29,7 +29,8 @@ fn is_key(key: impl ToKey) -> Key {
 #[test]
 fn keys_are_all_these_types() {
     assert_eq!(is_key(1_u8), is_key(1.0));
-    assert_eq!(is_key(i64::MIN), is_key(&i64::MIN));
+    let least = i64::MIN;
+    assert_eq!(is_key(least), is_key(&&least));
     assert_eq!(is_key(()), is_key(None::<i32>));
     assert_eq!(is_key("text"), is_key(Some(String::from("text"))));
     assert_eq!(is_key(b"bytes"), is_key(vec![98, 121, 116, 101, 115_u8]));
@@ -140,12 +141,12 @@ fn many_keys_are_used_with_these_calls() -> Result<()> {
     let more: u64 = cache.set_many(&map, SetOptions::new().tag("t"))?;
     let values: Vec<Option<String>> = cache.get_many::<String>([1, 2, 3])?;
     assert_eq!((stored, more, values.len()), (2, 2, 3));
-    let iter: Iter = cache.iter();
-    let _: Option<Result<Key>> = iter.rev().next();
+    let mut iter: Iter = cache.iter();
+    let _: Option<Result<Key>> = iter.next_back();
     let items: Items<String> = cache.items::<String>();
     let _: Vec<Result<(Key, String)>> = items.rev().collect();
-    let sorted: SortedKeys = cache.sorted_keys()?;
-    let _: Option<Result<Key>> = sorted.rev().next();
+    let mut sorted: SortedKeys = cache.sorted_keys()?;
+    let _: Option<Result<Key>> = sorted.next_back();
     let end: Option<(Key, Entry<String>)> = cache.peek_item::<String>(Side::Front)?;
     assert!(end.is_some());
     let _: [u64; 3] = [cache.len()?, cache.volume()?, cache.disk_usage()?];
@@ -300,9 +301,9 @@ fn an_index_is_used_with_these_calls() -> Result<()> {
     let map = BTreeMap::from([(a.clone(), 1), (b.clone(), 2)]);
     assert!(index == map);
     let _: (Option<i32>, bool, u64) = (index.get(&a)?, index.contains_key(&a)?, index.len()?);
-    let _: Option<Result<String>> = index.keys().rev().next();
-    let _: Option<Result<i32>> = index.values().rev().next();
-    let _: Option<Result<(String, i32)>> = index.iter().rev().next();
+    let _: Option<Result<String>> = index.keys().next_back();
+    let _: Option<Result<i32>> = index.values().next_back();
+    let _: Option<Result<(String, i32)>> = index.iter().next_back();
     let _: [Option<(String, i32)>; 4] =
         [index.first()?, index.last()?, index.pop_first()?, index.pop_last()?];
     let _: Option<i32> = index.remove(&a)?;
