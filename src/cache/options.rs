@@ -16,6 +16,10 @@ use crate::store::budget::Place;
 use crate::store::open::OpenOptions;
 
 /// The default of [`Options::timeout`]: one minute.
+///
+/// ```
+/// assert_eq!(firncache::DEFAULT_TIMEOUT.as_secs(), 60);
+/// ```
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a write that returned has survived.
@@ -136,6 +140,13 @@ impl Options {
     /// Sets the bytes on disk that the cache keeps to, give or take one segment of its log
     /// ([`DEFAULT_SIZE_LIMIT`](crate::DEFAULT_SIZE_LIMIT) unless set). Larger keeps more keys;
     /// smaller evicts earlier, and values that can never fit are refused.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let cache = firncache::Cache::options().size_limit(64 << 20).open(dir.path())?;
+    /// assert_eq!(cache.settings().size_limit, 64 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn size_limit(mut self, bytes: u64) -> Options {
         self.asked.size_limit = Some(bytes);
         self
@@ -143,6 +154,14 @@ impl Options {
 
     /// Sets which keys go when the limit is reached ([`Eviction::LeastRecentlyStored`] unless
     /// set). With [`Eviction::None`] the limit does not hold.
+    ///
+    /// ```
+    /// use firncache::{Cache, Eviction};
+    /// # let dir = tempfile::tempdir()?;
+    /// let cache = Cache::options().eviction(Eviction::Sieve).open(dir.path())?;
+    /// assert_eq!(cache.settings().eviction, Eviction::Sieve);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn eviction(mut self, eviction: Eviction) -> Options {
         self.asked.eviction = Some(eviction);
         self
@@ -152,6 +171,13 @@ impl Options {
     /// together ([`DEFAULT_CULL_LIMIT`](crate::DEFAULT_CULL_LIMIT) unless set). Larger brings the
     /// cache below a lowered limit sooner, smaller keeps single writes shorter; 0 switches removal
     /// off, and with it the limit.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let cache = firncache::Cache::options().cull_limit(100).open(dir.path())?;
+    /// assert_eq!(cache.settings().cull_limit, 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cull_limit(mut self, keys: u32) -> Options {
         self.asked.cull_limit = Some(keys);
         self
@@ -159,6 +185,14 @@ impl Options {
 
     /// Sets whether reads are counted as hits and misses (off unless set); see [`Cache::stats`].
     /// Counting costs a read one atomic addition on a word that all processes share.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let cache = firncache::Cache::options().statistics(true).open(dir.path())?;
+    /// cache.get::<i32>("missing")?;
+    /// assert_eq!(cache.stats()?.misses, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn statistics(mut self, on: bool) -> Options {
         self.asked.statistics = Some(on);
         self
@@ -168,6 +202,14 @@ impl Options {
     /// ([`DEFAULT_VALUE_FILE_THRESHOLD`](crate::DEFAULT_VALUE_FILE_THRESHOLD) unless set). Smaller
     /// makes more files, each of which costs a fraction of a millisecond to write; larger lets
     /// compaction copy larger values. A small `size_limit` lowers it further.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let cache = firncache::Cache::options().value_file_threshold(1 << 16).open(dir.path())?;
+    /// cache.set_bytes("large", &[7; 100_000])?;
+    /// assert!(cache.reader("large")?.unwrap().path().is_some()); // a file of its own
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn value_file_threshold(mut self, bytes: u64) -> Options {
         self.asked.value_file_threshold = Some(bytes);
         self
@@ -175,12 +217,27 @@ impl Options {
 
     /// Sets whether a write that finds the cache full removes exactly `cull_limit` keys, as
     /// python-diskcache does, instead of just enough (off unless set).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let cache = firncache::Cache::options().exact_cull_count(true).open(dir.path())?;
+    /// assert!(cache.settings().exact_cull_count);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn exact_cull_count(mut self, on: bool) -> Options {
         self.asked.exact_cull_count = Some(on);
         self
     }
 
     /// Sets what the store does for the case of power loss ([`PowerLoss::Recover`] unless set).
+    ///
+    /// ```
+    /// use firncache::{Cache, PowerLoss};
+    /// # let dir = tempfile::tempdir()?;
+    /// let cache = Cache::options().power_loss(PowerLoss::Clear).open(dir.path())?;
+    /// assert_eq!(cache.settings().power_loss, PowerLoss::Clear);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn power_loss(mut self, power_loss: PowerLoss) -> Options {
         self.asked.power_loss = Some(power_loss);
         self
@@ -194,6 +251,21 @@ impl Options {
     /// Sets how long a call waits for the writer lock ([`DEFAULT_TIMEOUT`] unless set) before it
     /// fails with [`ErrorKind::Timeout`]. Shorter suits those who would rather compute a value
     /// than wait; reads never wait. [`Duration::MAX`] waits for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use firncache::{Cache, ErrorKind};
+    /// # let dir = tempfile::tempdir()?;
+    /// let cache = Cache::options().timeout(Duration::ZERO).open(dir.path())?;
+    /// let transaction = cache.begin()?;
+    /// let other = std::thread::spawn({
+    ///     let cache = cache.clone();
+    ///     move || cache.set("key", &1).map_err(|error| error.kind())
+    /// });
+    /// assert_eq!(other.join().unwrap(), Err(ErrorKind::Timeout));
+    /// # drop(transaction);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Options {
         self.timeout = timeout;
         self
@@ -201,6 +273,17 @@ impl Options {
 
     /// Sets how values without a native form are written ([`Bincode`](crate::Bincode) unless set);
     /// see [`Codec`]. What another codec of this crate wrote is read all the same.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # #[cfg(feature = "json")] {
+    /// use firncache::{Cache, Json};
+    /// let cache = Cache::options().codec(Json).open(dir.path())?;
+    /// cache.set("list", &vec![1, 2])?;
+    /// assert_eq!(Cache::open(dir.path())?.get("list")?, Some(vec![1, 2])); // whatever its codec
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn codec(mut self, codec: impl Codec) -> Options {
         self.codec = AnyCodec::new(codec).map_err(|error| error.to_string());
         self
@@ -224,6 +307,22 @@ impl Options {
 
     /// Sets the clock by which items expire ([`SystemClock`] unless set), for tests. It must not
     /// use the cache.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use std::time::{Duration, SystemTime};
+    /// use firncache::{Cache, SetOptions};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// static SECONDS: AtomicU64 = AtomicU64::new(1_000_000);
+    /// let clock =
+    ///     || SystemTime::UNIX_EPOCH + Duration::from_secs(SECONDS.load(Ordering::Relaxed));
+    /// let cache = Cache::options().clock(clock).open(dir.path())?;
+    /// cache.set_with("key", &1, SetOptions::new().expire(Duration::from_secs(60)))?;
+    /// SECONDS.fetch_add(60, Ordering::Relaxed);
+    /// assert_eq!(cache.get::<i32>("key")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: impl Clock) -> Options {
         self.clock = Arc::new(clock);
         self
@@ -231,12 +330,30 @@ impl Options {
 
     /// Sets whether the handle only reads (off unless set). Then a directory without write access
     /// can be opened, and every write fails with [`ErrorKind::ReadOnly`].
+    ///
+    /// ```
+    /// use firncache::{Cache, ErrorKind};
+    /// # let dir = tempfile::tempdir()?;
+    /// Cache::open(dir.path())?.set("key", &1)?;
+    /// let cache = Cache::options().read_only(true).open(dir.path())?;
+    /// assert_eq!(cache.get("key")?, Some(1));
+    /// assert_eq!(cache.set("key", &2).unwrap_err().kind(), ErrorKind::ReadOnly);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read_only(mut self, on: bool) -> Options {
         self.read_only = on;
         self
     }
 
     /// Sets whether a cache that does not exist is made (on unless set).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let missing = dir.path().join("missing");
+    /// assert!(firncache::Cache::options().create(false).open(&missing).is_err());
+    /// assert!(!missing.exists());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(mut self, on: bool) -> Options {
         self.create = on;
         self
@@ -245,12 +362,32 @@ impl Options {
     /// Sets whether a directory is opened that lies on a network file system, or that others can
     /// write to (off unless set). Processes of *one* machine may then share it; processes of
     /// several machines damage it.
+    ///
+    /// ```
+    /// use std::os::unix::fs::PermissionsExt;
+    /// use firncache::Cache;
+    /// # let dir = tempfile::tempdir()?;
+    /// let shared = dir.path().join("shared");
+    /// std::fs::create_dir(&shared)?;
+    /// std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o777))?;
+    /// assert!(Cache::open(&shared).is_err());
+    /// assert!(Cache::options().allow_untrusted(true).open(&shared).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn allow_untrusted(mut self, on: bool) -> Options {
         self.allow_untrusted = on;
         self
     }
 
     /// Sets what a write that returned has survived ([`Durability::Process`] unless set).
+    ///
+    /// ```
+    /// use firncache::{Cache, Durability};
+    /// # let dir = tempfile::tempdir()?;
+    /// let cache = Cache::options().durability(Durability::Sync).open(dir.path())?;
+    /// cache.set("key", &1)?; // it is on disk when this returns
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn durability(mut self, durability: Durability) -> Options {
         self.durability = durability;
         self

@@ -21,8 +21,18 @@ use crate::store::Store;
 use crate::store::budget::{Budget, Place};
 
 /// The default of [`FanoutOptions::shards`].
+///
+/// ```
+/// let cache = firncache::FanoutCache::temporary()?;
+/// assert_eq!(cache.shards(), firncache::DEFAULT_SHARDS);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub const DEFAULT_SHARDS: usize = 8;
 /// The default of [`FanoutOptions::timeout`]: 10 ms.
+///
+/// ```
+/// assert!(firncache::DEFAULT_FANOUT_TIMEOUT < firncache::DEFAULT_TIMEOUT);
+/// ```
 pub const DEFAULT_FANOUT_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// How a [`FanoutCache`] is opened; made by [`FanoutCache::options`].

@@ -34,6 +34,13 @@ use crate::format::key_number::{Number, exact_int};
 /// The longest encoded key, in bytes. Text or bytes that are a whole key take one byte more than
 /// their length, so up to 64 KiB fit; in tuples one byte more each, and one for each zero
 /// byte inside. Longer keys are refused with [`ErrorKind::Key`](crate::ErrorKind::Key).
+///
+/// ```
+/// let cache = firncache::Cache::temporary()?;
+/// cache.set("x".repeat(firncache::MAX_KEY_BYTES - 1), &1)?;
+/// assert!(cache.set("x".repeat(firncache::MAX_KEY_BYTES), &1).is_err());
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub const MAX_KEY_BYTES: usize = 64 * 1024 + 1;
 
 /// The deepest nesting of tuples.

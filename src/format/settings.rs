@@ -90,12 +90,39 @@ pub struct Settings {
 }
 
 /// The default of [`Settings::size_limit`]: 1 GiB.
+///
+/// ```
+/// let cache = firncache::Cache::temporary()?;
+/// assert_eq!(cache.settings().size_limit, firncache::DEFAULT_SIZE_LIMIT);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub const DEFAULT_SIZE_LIMIT: u64 = 1 << 30;
 /// The default of [`Settings::cull_limit`].
+///
+/// ```
+/// let cache = firncache::Cache::temporary()?;
+/// assert_eq!(cache.settings().cull_limit, firncache::DEFAULT_CULL_LIMIT);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub const DEFAULT_CULL_LIMIT: u32 = 10;
 /// The default of [`Settings::value_file_threshold`]: 256 KiB.
+///
+/// ```
+/// let cache = firncache::Cache::temporary()?;
+/// assert_eq!(cache.settings().value_file_threshold, firncache::DEFAULT_VALUE_FILE_THRESHOLD);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub const DEFAULT_VALUE_FILE_THRESHOLD: u64 = 256 * 1024;
 /// The largest [`Settings::value_file_threshold`] that can be set: 4 MiB.
+///
+/// ```
+/// use firncache::{Cache, ErrorKind, MAX_VALUE_FILE_THRESHOLD};
+/// let cache = Cache::temporary()?;
+/// let too_much = MAX_VALUE_FILE_THRESHOLD + 1;
+/// let refused = cache.update_settings(|settings| settings.value_file_threshold = too_much);
+/// assert_eq!(refused.unwrap_err().kind(), ErrorKind::Setting);
+/// # Ok::<(), firncache::Error>(())
+/// ```
 pub const MAX_VALUE_FILE_THRESHOLD: u64 = 4 * 1024 * 1024;
 
 /// Words of encoded settings.
