@@ -45,7 +45,8 @@ pub(crate) fn assert_before_or_after(
     done: usize,
     operation: &Operation,
 ) -> usize {
-    let before = &states[done];
+    let is_first = operation.reach == Reach::Removals;
+    let before = &states[if is_first { 0 } else { done }];
     let after = states.get(done + 1).unwrap_or(before);
     if found == before {
         return done;
@@ -54,12 +55,17 @@ pub(crate) fn assert_before_or_after(
         return done + 1;
     }
     let is_either = |key: &String| {
-        found.get(key) == before.get(key) || found.get(key) == after.get(key)
+        let is_gone = operation.reach == Reach::Removals && !found.contains_key(key);
+        is_gone || found.get(key) == before.get(key) || found.get(key) == after.get(key)
     };
-    let wrong: Vec<_> =
-        before.keys().chain(after.keys()).chain(found.keys()).filter(|key| !is_either(key)).collect();
+    let wrong: Vec<_> = before
+        .keys()
+        .chain(after.keys())
+        .chain(found.keys())
+        .filter(|key| !is_either(key))
+        .collect();
     assert!(wrong.is_empty(), "neither before nor after call {done}: {wrong:?}");
-    assert!(operation.reach == Reach::Parts, "a part of call {done} is there, and a part is not");
+    assert!(operation.reach != Reach::Whole, "a part of call {done} is there, and a part is not");
     done
 }
 

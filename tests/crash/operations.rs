@@ -16,6 +16,8 @@ type Result<T> = std::result::Result<T, Error>;
 pub(crate) enum Reach {
     Whole,
     Parts,
+    /// Keys may have gone, nobody knows which.
+    Removals,
 }
 
 /// What there is when the victim comes to its calls.
@@ -38,6 +40,8 @@ pub(crate) struct Operation {
     pub(crate) prepare: fn(&Cache),
     pub(crate) calls: usize,
     pub(crate) call: fn(&Cache, usize) -> Result<()>,
+    /// It makes other calls of the system from run to run, as hashes or random names decide.
+    pub(crate) varies: bool,
     /// What must be possible afterwards, beyond what every cache must be.
     pub(crate) then: fn(&Cache),
 }
@@ -45,11 +49,22 @@ pub(crate) struct Operation {
 impl Operation {
     const fn new(name: &'static str, call: fn(&Cache, usize) -> Result<()>) -> Operation {
         let (start, reach) = (Start::Open, Reach::Whole);
-        Operation { name, start, reach, prepare: some, calls: 1, call, then: |_| {} }
+        let (prepare, then) = (some, |_: &Cache| {});
+        Operation { name, start, reach, prepare, calls: 1, call, varies: false, then }
     }
 
     const fn in_parts(mut self) -> Operation {
         self.reach = Reach::Parts;
+        self
+    }
+
+    const fn by_chance(mut self) -> Operation {
+        self.reach = Reach::Removals;
+        self
+    }
+
+    const fn that_varies(mut self) -> Operation {
+        self.varies = true;
         self
     }
 
@@ -106,6 +121,7 @@ impl Operation {
         })
     }
 
+    /// The one with this name.
     pub(crate) fn named(name: &str) -> &'static Operation {
         ALL.iter().find(|it| it.name == name).expect("an operation of this name")
     }
@@ -194,23 +210,32 @@ pub(crate) const ALL: &[Operation] = &[
     }),
     Operation::new("first push", |cache, _| cache.push(&7).map(drop)),
     Operation::new("pull", |cache, _| cache.pull_with::<i64>(q()).map(drop)).times(3),
-    Operation::new("transaction", transaction),
+    Operation::new("transaction", transaction).that_varies(),
     Operation::new("set_many", |cache, _| {
         cache.set_many((0..30).map(|key| (key, key)), SetOptions::new()).map(drop)
     }),
     Operation::new("delete_many", |cache, _| cache.delete_many(0..10).map(drop)),
-    Operation::new("large", |cache, _| cache.set_bytes("another", &[3; 5000])),
-    Operation::new("large over large", |cache, _| cache.set_bytes("large", &[3; 5000])),
+    Operation::new("large", |cache, _| cache.set_bytes("another", &[3; 5000])).that_varies(),
+    Operation::new("large over large", |cache, _| cache.set_bytes("large", &[3; 5000]))
+        .that_varies(),
     Operation::new("stream", |cache, _| {
         cache.set_from("large", &[4; 9000][..], SetOptions::new()).map(drop)
-    }),
+    })
+    .that_varies(),
     Operation::new("delete large", |cache, _| cache.delete("large").map(drop)),
-    Operation::new("growth", |cache, call| cache.set_bytes(1000 + call, &[])).after(full_table).times(20),
-    Operation::new("segments", |cache, call| cache.set_bytes(call % 7, &[call as u8; 700])).times(40),
+    Operation::new("growth", |cache, call| cache.set_bytes(1000 + call, &[]))
+        .after(full_table)
+        .times(20)
+        .that_varies(),
+    Operation::new("segments", |cache, call| cache.set_bytes(call % 7, &[call as u8; 700]))
+        .times(40),
     Operation::new("compact", |cache, _| cache.compact()).after(worn),
     Operation::new("expire", |cache, _| cache.expire().map(drop)).after(expired).in_parts(),
     Operation::new("evict", |cache, _| cache.evict("t").map(drop)).after(tagged).in_parts(),
-    Operation::new("cull", |cache, _| cache.cull().map(drop)).after(crowded).in_parts(),
+    Operation::new("cull", |cache, _| cache.cull().map(drop))
+        .after(crowded)
+        .by_chance()
+        .that_varies(),
     Operation::new("clear", |cache, _| cache.clear().map(drop)).in_parts(),
     Operation::new("settings", |cache, _| {
         cache.update_settings(|settings| settings.size_limit = 1 << 19)
@@ -219,7 +244,8 @@ pub(crate) const ALL: &[Operation] = &[
         cache.set_bytes("another", &[3; 5000])?;
         cache.sync()
     })
-    .in_parts(),
+    .in_parts()
+    .that_varies(),
     Operation::new("repair", |cache, _| cache.repair().map(drop)),
     Operation::new("close", |cache, call| match call {
         0 => cache.set_bytes("new", b"last"),
@@ -246,3 +272,10 @@ pub(crate) const ALL: &[Operation] = &[
     Operation::new("warm put", |cache, _| cache.set_bytes("new", &[9; 100])).from(Start::Warm),
     Operation::new("warm transaction", transaction).from(Start::Warm),
 ];
+
+/// Those of this kind; only one of them, if the environment names it.
+pub(crate) fn operations(is_wanted: fn(&Operation) -> bool) -> Vec<&'static Operation> {
+    let only = std::env::var("CRASH_ONLY").ok();
+    let is_asked = |it: &&Operation| only.as_ref().is_none_or(|only| only == it.name);
+    ALL.iter().filter(|it| is_wanted(it)).filter(is_asked).collect()
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use firncache::{Cache, ErrorKind};
 
 use crate::contents::{Contents, PEER, assert_before_or_after, assert_sound, contents};
-use crate::operations::{ALL, Operation};
+use crate::operations::{Operation, Start, operations};
 use crate::tracer::{At, Tracee};
 use crate::victim::{Victim, names};
 use crate::{asked, open, options, place};
@@ -30,7 +30,7 @@ fn killed_at(operation: &Operation, states: &[Contents], nth: usize) -> Option<b
     loop {
         let At::Call(call) = tracee.to_call() else { panic!("the victim ended by itself") };
         if call.is_end() {
-            tracee.kill(&victim);
+            tracee.kill();
             return Some(false);
         }
         if call.is_said() {
@@ -45,7 +45,7 @@ fn killed_at(operation: &Operation, states: &[Contents], nth: usize) -> Option<b
     if let Some(peer) = &peer {
         look_on(peer, states, said, operation, victim.id());
     }
-    tracee.kill(&victim);
+    tracee.kill();
     let (_, told) = victim.end();
     assert_eq!((told.done, told.failed), (said, None));
     let peer = peer.unwrap_or_else(|| open(&directory));
@@ -76,7 +76,7 @@ fn killed_in(operation: &Operation, stride: usize) -> Option<usize> {
 fn killed_at_any_call_every_operation_has_happened_or_not() {
     let stride = asked("CRASH_STRIDE", 1) as usize;
     let mut all = 0;
-    for operation in ALL.iter().filter(|it| it.start != crate::operations::Start::Warm) {
+    for operation in operations(|it| it.start != Start::Warm) {
         let Some(kills) = killed_in(operation, stride) else { return };
         println!("{}: {kills} kills", operation.name);
         all += kills;

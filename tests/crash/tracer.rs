@@ -3,7 +3,7 @@
 //! A thread that is traced is *at* a call when it has not made it yet: killed there, it never does.
 //! Registers are those of x86-64.
 
-use nix::libc::{SYS_read, SYS_write, user_regs_struct};
+use nix::libc::{self, user_regs_struct};
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -16,24 +16,42 @@ use crate::victim::Victim;
 pub(crate) struct Call {
     pub(crate) number: i64,
     pub(crate) arguments: [u64; 4],
+    /// How a file is opened; 0 for all other calls.
+    pub(crate) flags: i32,
 }
 
 impl Call {
-    fn of(regs: &user_regs_struct) -> Call {
-        Call {
-            number: regs.orig_rax as i64,
-            arguments: [regs.rdi, regs.rsi, regs.rdx, regs.r10],
-        }
+    fn of(regs: &user_regs_struct, thread: Pid) -> Call {
+        let (number, arguments) = (regs.orig_rax as i64, [regs.rdi, regs.rsi, regs.rdx, regs.r10]);
+        let flags = match number {
+            libc::SYS_openat => arguments[2] as i32,
+            // The first word of what is pointed to.
+            libc::SYS_openat2 => {
+                ptrace::read(thread, arguments[2] as ptrace::AddressType).unwrap_or(0) as i32
+            }
+            _ => 0,
+        };
+        Call { number, arguments, flags }
+    }
+
+    /// A file is opened, and made if there is none.
+    pub(crate) fn creates(&self) -> bool {
+        self.flags & libc::O_CREAT != 0
+    }
+
+    /// A file is opened to be written to.
+    pub(crate) fn opens_to_write(&self) -> bool {
+        self.flags & libc::O_ACCMODE != libc::O_RDONLY
     }
 
     /// The victim says something.
     pub(crate) fn is_said(&self) -> bool {
-        self.number == SYS_write && self.arguments[0] == 1
+        self.number == libc::SYS_write && self.arguments[0] == 1
     }
 
     /// The victim waits to be told to go on.
     pub(crate) fn is_end(&self) -> bool {
-        self.number == SYS_read && self.arguments[0] == 0
+        self.number == libc::SYS_read && self.arguments[0] == 0
     }
 }
 
@@ -48,9 +66,12 @@ pub(crate) enum At {
     Gone,
 }
 
-/// A thread that this one traces. Ends with the thread that made it.
+/// A thread that this one traces. Its process is killed when this is dropped, as nobody can wait for
+/// the end of a process before its tracer has seen the end of the thread.
 pub(crate) struct Tracee {
+    process: Pid,
     thread: Pid,
+    is_let_go: bool,
 }
 
 impl Tracee {
@@ -66,7 +87,8 @@ impl Tracee {
             return None;
         }
         ptrace::interrupt(thread).unwrap();
-        let tracee = Tracee { thread };
+        let process = Pid::from_raw(victim.id().cast_signed());
+        let tracee = Tracee { process, thread, is_let_go: false };
         tracee.wait();
         victim.go();
         // The wait is begun again, and then is over.
@@ -110,9 +132,28 @@ impl Tracee {
         ptrace::getregs(self.thread).unwrap()
     }
 
+    /// The file that a call names, for messages.
+    pub(crate) fn name_in(&self, call: &Call) -> String {
+        let is_name = matches!(
+            call.number,
+            libc::SYS_openat
+                | libc::SYS_openat2
+                | libc::SYS_renameat
+                | libc::SYS_unlinkat
+                | libc::SYS_mkdirat
+                | libc::SYS_linkat
+        );
+        let words = (0..8).map_while(|word| {
+            let at = call.arguments[1] + 8 * word;
+            ptrace::read(self.thread, at as ptrace::AddressType).ok()
+        });
+        let bytes = words.flat_map(i64::to_le_bytes).take_while(|byte| is_name && *byte != 0);
+        String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
+    }
+
     /// Runs to the next call.
     pub(crate) fn to_call(&self) -> At {
-        if self.resume() { At::Call(Call::of(&self.regs())) } else { At::Gone }
+        if self.resume() { At::Call(Call::of(&self.regs(), self.thread)) } else { At::Gone }
     }
 
     /// Makes the call that it is at.
@@ -140,7 +181,7 @@ impl Tracee {
         let mut regs = self.regs();
         let bytes = ptrace::read(self.thread, regs.rip as ptrace::AddressType).ok()?;
         regs.orig_rax = regs.rax;
-        (bytes & 0xffff == SYSCALL).then(|| Call::of(&regs))
+        (bytes & 0xffff == SYSCALL).then(|| Call::of(&regs, self.thread))
     }
 
     /// Executes one instruction; a call of the system is one, too.
@@ -161,15 +202,23 @@ impl Tracee {
     }
 
     /// Stops tracing; the victim runs on by itself.
-    pub(crate) fn let_go(self) {
+    pub(crate) fn let_go(mut self) {
         // Gone meanwhile is as good.
         let _ = ptrace::detach(self.thread, None);
+        self.is_let_go = true;
     }
 
     /// `kill -9` where it stands.
-    pub(crate) fn kill(self, victim: &Victim) {
-        let process = Pid::from_raw(victim.id().cast_signed());
-        nix::sys::signal::kill(process, Signal::SIGKILL).unwrap();
-        while !matches!(self.wait(), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) {}
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Tracee {
+    fn drop(&mut self) {
+        if !self.is_let_go {
+            let _ = nix::sys::signal::kill(self.process, Signal::SIGKILL);
+            while !matches!(self.wait(), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) {}
+        }
     }
 }
