@@ -23,6 +23,8 @@
 mod contents;
 mod errors;
 mod operations;
+mod picture;
+mod steps;
 mod syscalls;
 mod tracer;
 mod victim;

@@ -269,8 +269,17 @@ pub(crate) const ALL: &[Operation] = &[
     }),
     Operation::new("open", |cache, _| cache.set_bytes("new", b"v")).from(Start::Opening),
     Operation::new("open a new one", |cache, _| cache.set_bytes("new", b"v")).from(Start::New),
+    Operation::new("warm delete", |cache, _| cache.delete(3).map(drop)).from(Start::Warm),
+    Operation::new("warm pull", |cache, _| cache.pull_with::<i64>(q()).map(drop)).from(Start::Warm),
     Operation::new("warm put", |cache, _| cache.set_bytes("new", &[9; 100])).from(Start::Warm),
-    Operation::new("warm transaction", transaction).from(Start::Warm),
+    Operation::new("warm transaction", |cache, _| {
+        cache.transact(|tx| {
+            tx.set_bytes(3, b"changed")?;
+            tx.set_bytes("new", b"new")?;
+            tx.delete(5).map(drop)
+        })
+    })
+    .from(Start::Warm),
 ];
 
 /// Those of this kind; only one of them, if the environment names it.
