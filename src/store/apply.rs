@@ -317,6 +317,8 @@ impl Writer<'_> {
     fn apply_clear(&self, state: &mut State, at: Location, generation: u64) -> Result<()> {
         let geometry = Geometry::new(generation, FIRST_BUCKETS);
         self.shared.table.switch(geometry);
+        // What could not be written to disk is gone now; what is written from here on counts anew.
+        self.shared.head.set_sync_failed(false);
         for name in self.shared.table.stale_files(generation)? {
             self.shared.discard_file(&name);
         }

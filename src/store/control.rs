@@ -97,7 +97,6 @@ impl Writer<'_> {
         let settings = self.shared.head.settings();
         self.job(Kind::Settings, &settings.encode())?;
         self.job(Kind::Clear, &[generation])?;
-        self.shared.head.set_sync_failed(false);
         self.maintain(0)?;
         Ok(removed)
     }

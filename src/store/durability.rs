@@ -185,7 +185,7 @@ impl Shared {
                         self.failed("write to disk the value file", &file.name(), source)
                     })?;
                     if let Some((parent, _)) = file.name().rsplit_once('/') {
-                        let _ = self.dir.sync_sub(parent);
+                        self.sync_names_in(parent)?;
                     }
                 }
             }
@@ -213,13 +213,22 @@ impl Shared {
     }
 
     fn sync_directories(&self) -> Result<()> {
-        if self.dir.exists("values").unwrap_or(false) {
-            let _ = self.dir.sync_sub("values");
-        }
+        self.sync_names_in("values")?;
         self.dir.sync().map_err(|source| {
             self.head.set_sync_failed(true);
             self.failed("write to disk the directory", ".", source)
         })
+    }
+
+    /// Waits until the names in a directory are on disk, if there is one.
+    fn sync_names_in(&self, name: &str) -> Result<()> {
+        match self.dir.sync_sub(name) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(|source| {
+                self.head.set_sync_failed(true);
+                self.failed("write to disk the directory", name, source)
+            }),
+        }
     }
 }
 

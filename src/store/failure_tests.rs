@@ -9,7 +9,7 @@ use crate::store::crash_tests::{
     Model, Operation, PATIENCE, Random, contents, copy, go_on, open, put, verify,
 };
 use crate::store::scan::Item;
-use crate::sys::testing::{Mounted, Step, watch};
+use crate::sys::testing::{Child, Mounted, Step, watch};
 
 /// Fails one call, or all from one on, in the middle of an operation.
 fn failing(seed: u64, steps: u64, kind: io::ErrorKind, calls: &'static [&'static str]) {
@@ -77,6 +77,35 @@ fn a_full_disk_at_any_call_is_an_error_and_nothing_else() {
 #[test]
 fn no_descriptors_at_any_call_is_an_error_and_nothing_else() {
     failing(13, 600, io::ErrorKind::Other, &["open", "create"]);
+}
+
+/// The files of a beginning that failed are mapped: by this process, and by one that looked on.
+#[test]
+fn a_beginning_that_failed_is_begun_anew() {
+    let calls = ["create", "allocate", "open"];
+    for (name, nth) in calls.into_iter().flat_map(|name| (0..6).map(move |nth| (name, nth))) {
+        let place = tempfile::tempdir().unwrap();
+        let store = open(place.path());
+        let mut count = 0;
+        let hook = move |step: Step| {
+            count += u64::from(step == Step::Call(name));
+            let fails = step == Step::Call(name) && count == nth + 1;
+            if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        };
+        let first = watch(hook, || put(&store, b"first", b"1", false));
+        let other = Child::fork(|| {
+            let seen = contents(&store).len();
+            put(&store, b"other", b"2", false).unwrap();
+            seen == usize::from(first.is_ok()) && contents(&store).len() == seen + 1
+        });
+        assert!(other.succeeded(), "{name} {nth}");
+        put(&store, b"last", b"3", false).unwrap();
+        let here = contents(&store);
+        assert_eq!(here.len(), 2 + usize::from(first.is_ok()), "{name} {nth}: {first:?}");
+        assert_eq!(store.check(PATIENCE).unwrap(), [], "{name} {nth}");
+        drop(store);
+        assert!(contents(&open(place.path())) == here, "{name} {nth}: lost with the process");
+    }
 }
 
 #[test]

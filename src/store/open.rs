@@ -34,6 +34,8 @@ use crate::table::extents::{TableFiles, file_generation};
 const HEAD: &str = "head";
 /// The generation that the table of a new store begins as.
 const FIRST_GENERATION: u64 = 1;
+/// More than the beginnings of any store that come to nothing; far below the last generation.
+const MOST_BEGINNINGS: u64 = 1 << 23;
 
 /// How a store is to be opened.
 #[derive(Clone, Debug)]
@@ -174,13 +176,14 @@ fn open_head(dir: &Dir, options: &OpenOptions, may_create: bool, writable: bool)
                 if may_create && is_blank(&file).map_err(failed)? {
                     fill_head(&file, dir, options)?;
                 }
-                let short = |_| {
-                    Error::corrupt(
+                let unmapped = |source: std::io::Error| match source.kind() {
+                    std::io::ErrorKind::InvalidData => Error::corrupt(
                         &path,
                         "the file is too short; delete the directory, or restore it",
-                    )
+                    ),
+                    _ => Error::io("map", &path, source),
                 };
-                return Map::new(&file, HEAD_BYTES, writable).map_err(short);
+                return Map::new(&file, HEAD_BYTES, writable).map_err(unmapped);
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && may_create => {
                 create_head(dir, options)?;
@@ -305,23 +308,48 @@ impl Writer<'_> {
                 "the state of the cache is damaged; run repair() to keep all that can be",
             ));
         }
-        let names = shared
-            .dir
-            .list("")
-            .map_err(|source| shared.failed("list the files of", ".", source))?;
+        let generation = self.clear_the_ground()?;
+        let settings = shared.head.settings();
+        let units = segment_units(&self.state, &settings);
+        shared.table.begin_generation(generation)?;
+        self.write_segment_header(self.tail.segment(), units)?;
+        self.state.log_units = units;
+        self.state.geometry = Geometry::new(generation, FIRST_BUCKETS);
+        self.flip(self.tail)?;
+        // From here on, if this is not the first beginning, recovering does the same.
+        shared.table.switch(self.state.geometry);
+        self.job(Kind::Settings, &settings.encode())?;
+        // What cannot be deleted now is swept later.
+        for name in shared.table.stale_files(generation).unwrap_or_default() {
+            shared.discard_file(&name);
+        }
+        Ok(())
+    }
+
+    /// Takes away what lies in the directory of a store without a log: of a store whose head never
+    /// reached the disk, or of a beginning that failed or was cut short. Comes back with the
+    /// generation that the table is to begin with.
+    ///
+    /// Files of a beginning may have been mapped by any process, this one too, under the generation
+    /// that they have in their names. So that number is never used again; as long as there is no
+    /// later one, an empty file keeps it in mind.
+    fn clear_the_ground(&self) -> Result<u64> {
+        let shared = self.shared;
+        let failed = |source| shared.failed("list the files of", ".", source);
+        let names = shared.dir.list("").map_err(failed)?;
+        let first = self.state.geometry.generation();
+        // Numbers that no store comes to are a stranger's.
+        let is_ours = |generation: &u64| (first..MOST_BEGINNINGS).contains(generation);
+        let last = names.iter().filter_map(|name| file_generation(name)).filter(is_ours).max();
         for name in names {
-            if Segment::from_file_name(&name).is_some() || file_generation(&name).is_some() {
-                // Of a store whose head never reached the disk, or of a cut-short beginning.
+            let generation = file_generation(&name);
+            if generation.is_some() && generation == last {
+                shared.empty_file(&name);
+            } else if generation.is_some() || Segment::from_file_name(&name).is_some() {
                 shared.discard_file(&name);
             }
         }
-        let settings = shared.head.settings();
-        let units = segment_units(&self.state, &settings);
-        shared.table.begin_generation(self.state.geometry.generation())?;
-        self.write_segment_header(self.tail.segment(), units)?;
-        self.state.log_units = units;
-        self.flip(self.tail)?;
-        self.job(Kind::Settings, &settings.encode())
+        Ok(last.map_or(first, |last| last + 1))
     }
 
     /// Whether the settings ask for an empty cache after power loss.

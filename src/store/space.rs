@@ -363,10 +363,15 @@ impl Shared {
 
     /// Gives the blocks of a file back, also where it is still mapped, and deletes it.
     pub(crate) fn discard_file(&self, name: &str) {
+        self.empty_file(name);
+        let _ = self.dir.unlink(name);
+    }
+
+    /// Gives the blocks of a file back, also where it is still mapped.
+    pub(crate) fn empty_file(&self, name: &str) {
         if let Ok(file) = self.dir.file(name, true) {
             // A file that cannot be punched gives its space back when the last map of it goes.
             let _ = punch(&file);
         }
-        let _ = self.dir.unlink(name);
     }
 }

@@ -176,7 +176,7 @@ impl Dir {
     /// not UTF-8 are none of ours, and left out.
     pub(crate) fn list(&self, sub: &str) -> io::Result<Vec<String>> {
         let entries = if sub.is_empty() {
-            rustix::fs::Dir::read_from(&self.descriptor)?
+            retry_on_intr(|| rustix::fs::Dir::read_from(&self.descriptor))?
         } else {
             rustix::fs::Dir::new(self.open_beneath(sub, DIRECTORY, Mode::empty())?)?
         };

@@ -303,10 +303,13 @@ impl Locked {
     fn take(dir: &Dir, slot: u16) -> io::Result<Option<Locked>> {
         let name = name(slot);
         let file = PrivateFile::open(|| open_or_create(dir, &name))?;
-        match fs2::FileExt::try_lock_exclusive(file.file()?) {
-            Ok(()) => Ok(Some(Locked { file, unlock: true })),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
+        loop {
+            match fs2::FileExt::try_lock_exclusive(file.file()?) {
+                Ok(()) => return Ok(Some(Locked { file, unlock: true })),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 

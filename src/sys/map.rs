@@ -195,7 +195,12 @@ impl Map {
         if start >= end {
             return Ok(());
         }
-        self.memory.flush_range(start, end - start)
+        loop {
+            match self.memory.flush_range(start, end - start) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
     }
 }
 

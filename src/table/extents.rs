@@ -104,6 +104,8 @@ pub(crate) struct TableFiles {
     /// How often a file that is there could not be mapped. What looked like "nothing there" in the
     /// meantime is not to be believed.
     failures: AtomicU64,
+    /// The operating system's number of the last such error.
+    last_failure: AtomicU64,
     buckets: Extents,
     overflows: Extents,
     pages: Extents,
@@ -131,6 +133,7 @@ impl TableFiles {
             geometry,
             writable,
             failures: AtomicU64::new(0),
+            last_failure: AtomicU64::new(0),
             buckets: Extents::new(BUCKETS_NAME, BUCKET_WORDS, FIRST_BUCKETS),
             overflows: Extents::new(OVERFLOWS_NAME, BUCKET_WORDS, FIRST_OVERFLOWS),
             pages: Extents::new(PAGES_NAME, PAGE_WORDS, FIRST_PAGES),
@@ -151,12 +154,16 @@ impl TableFiles {
 
     /// The error for a look at the table during which mapping failed.
     pub(crate) fn unmapped(&self) -> Error {
-        Error::new(
-            ErrorKind::Io,
-            "a file of the table cannot be mapped: allow more open files, maps (vm.max_map_count) \
-             or memory, and try again",
-        )
-        .at(self.dir.path())
+        let number = i32::try_from(self.last_failure.load(Ordering::Relaxed)).unwrap_or_default();
+        let source = std::io::Error::from_raw_os_error(number);
+        if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
+            return Error::io("map a file of the table", self.dir.path(), source);
+        }
+        let what = format!(
+            "a file of the table cannot be mapped ({source}): allow more open files, maps \
+             (vm.max_map_count) or memory, and try again"
+        );
+        Error::new(ErrorKind::Io, what).at(self.dir.path())
     }
 
     /// Makes the table of another generation the one that counts.
@@ -201,6 +208,8 @@ impl TableFiles {
             Err(error) => {
                 // No file: a number from a damaged word, or a table that has not begun.
                 if error.kind() != std::io::ErrorKind::NotFound {
+                    let number = error.raw_os_error().unwrap_or_default();
+                    self.last_failure.store(number.unsigned_abs().into(), Ordering::Relaxed);
                     self.failures.fetch_add(1, Ordering::Relaxed);
                 }
                 None
