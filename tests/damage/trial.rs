@@ -7,8 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::memory;
+
 /// No trial takes as long.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// No trial takes more heap memory at once; its store has a tenth of that.
+const MOST_MEMORY: i64 = 640 << 10;
 /// So many failures are told; more would hardly help.
 const MOST_FAILURES: usize = 10;
 
@@ -19,6 +23,8 @@ pub(crate) struct Trials {
     watch: Option<JoinHandle<()>>,
     failures: Vec<String>,
     pub(crate) count: usize,
+    /// The most heap memory that a trial has taken at once.
+    pub(crate) most_memory: i64,
     shows: bool,
 }
 
@@ -40,7 +46,15 @@ impl Trials {
             }
         });
         let shows = std::env::var_os("DAMAGE_SHOW").is_some();
-        Trials { now, is_over, watch: Some(watch), failures: Vec::new(), count: 0, shows }
+        Trials {
+            now,
+            is_over,
+            watch: Some(watch),
+            failures: Vec::new(),
+            count: 0,
+            most_memory: 0,
+            shows,
+        }
     }
 
     /// Runs one trial; it fails with a text or by a panic.
@@ -50,10 +64,14 @@ impl Trials {
         }
         self.count += 1;
         *self.now.lock().unwrap() = Some((Instant::now(), what.to_owned()));
+        let before = memory::begin();
         let result = catch_unwind(AssertUnwindSafe(trial));
+        let taken = memory::most() - before;
+        self.most_memory = self.most_memory.max(taken);
         *self.now.lock().unwrap() = None;
         let why = match result {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) if taken <= MOST_MEMORY => return,
+            Ok(Ok(())) => format!("{taken} bytes of heap memory at once"),
             Ok(Err(why)) => why,
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();
