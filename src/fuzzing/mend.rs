@@ -9,7 +9,7 @@ use crate::format::record::{FileRef, HEADER_WORDS, Header, Kind, whole_sum};
 use crate::format::segment::HEADER_UNITS;
 
 /// The files of a store, by their names.
-pub type Files = BTreeMap<String, Vec<u8>>;
+pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 /// The fields of a record's header: word, first bit, bits.
 pub const FIELDS: [(usize, u32, u32); 11] = [

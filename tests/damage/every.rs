@@ -86,9 +86,10 @@ impl<'a> Run<'a> {
     fn end(self, what: &str, shape: &Shape) {
         let (count, seconds) = (self.trials.count, self.began.elapsed().as_secs_f64());
         let rate = count as f64 / seconds;
-        let most = self.trials.most_memory;
+        let (most, (time, slowest)) = (self.trials.most_memory, &self.trials.slowest);
         println!(
-            "{}: {count} {what} in {seconds:.1} s, {rate:.0} each second, {most} bytes at most",
+            "{}: {count} {what} in {seconds:.1} s, {rate:.0} each second, {most} bytes at most; \
+             slowest, {time:.3?}: {slowest}",
             shape.name
         );
         self.trials.end();
@@ -182,9 +183,9 @@ fn every_length(shape: &Shape) {
 
 fn everything(shape: &Shape) {
     every_bit(shape);
-    every_byte(shape);
     every_block(shape);
     every_length(shape);
+    every_byte(shape);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Trials {
     pub(crate) count: usize,
     /// The most heap memory that a trial has taken at once.
     pub(crate) most_memory: i64,
+    /// The trial that took the longest.
+    pub(crate) slowest: (Duration, String),
     shows: bool,
 }
 
@@ -45,6 +47,7 @@ impl Trials {
                 }
             }
         });
+        let slowest = Default::default();
         let shows = std::env::var_os("DAMAGE_SHOW").is_some();
         Trials {
             now,
@@ -53,6 +56,7 @@ impl Trials {
             failures: Vec::new(),
             count: 0,
             most_memory: 0,
+            slowest,
             shows,
         }
     }
@@ -63,10 +67,14 @@ impl Trials {
             let _ = writeln!(std::io::stderr(), "{what}");
         }
         self.count += 1;
-        *self.now.lock().unwrap() = Some((Instant::now(), what.to_owned()));
+        let began = Instant::now();
+        *self.now.lock().unwrap() = Some((began, what.to_owned()));
         let before = memory::begin();
         let result = catch_unwind(AssertUnwindSafe(trial));
         let taken = memory::most() - before;
+        if began.elapsed() > self.slowest.0 {
+            self.slowest = (began.elapsed(), what.to_owned());
+        }
         self.most_memory = self.most_memory.max(taken);
         *self.now.lock().unwrap() = None;
         let why = match result {
