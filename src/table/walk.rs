@@ -13,7 +13,7 @@ use crate::table::pages::{Snapshot, links, snapshot};
 const MAX_RETRIES: usize = if cfg!(loom) { 4 } else { 1 << 16 };
 
 /// A page that is not there at all is looked for so often: the table may be about to be exchanged, or
-/// the link that names it is damaged. Each time asks the operating system.
+/// the link that names it is damaged. Each time can be a call of the operating system.
 const MAX_MISSING: usize = if cfg!(loom) { 4 } else { 1 << 10 };
 
 /// No list is longer: entry numbers have 32 bits.
@@ -33,12 +33,15 @@ pub(crate) fn find_page<S: Space>(
         // One more than there are pages, for a first page that is dead.
         for _ in 0..=state_now.pages.min(MAX_PAGES) + 1 {
             let Some(number) = next.checked_sub(1) else { return found };
-            let Some(page) = snapshot(space, number) else {
-                if space.page(number).is_none() {
+            // A page is linked before it counts, one at a time.
+            let can_be = u64::from(number) <= state_now.pages;
+            let Some(page) = can_be.then(|| snapshot(space, number)).flatten() else {
+                if !can_be || space.page(number).is_none() {
                     missing += 1;
                     if missing == MAX_MISSING {
                         return found;
                     }
+                    continue 'again;
                 }
                 if next != state_now.first_page {
                     continue 'again;
