@@ -92,8 +92,9 @@ impl Scan {
                 break;
             }
         }
-        store.0.table.believe(failures)?;
+        // The end, even where it is an error: whoever goes on behind that must not go on for ever.
         self.from = self.to;
+        store.0.table.believe(failures)?;
         for position in self.added.by_ref() {
             if store.added_item(position, item) {
                 return Ok(true);
@@ -127,8 +128,8 @@ impl Scan {
                 break;
             }
         }
-        store.0.table.believe(failures)?;
         self.to = self.from;
+        store.0.table.believe(failures)?;
         Ok(false)
     }
 

@@ -15,6 +15,7 @@ mod bits;
 mod every;
 mod exact;
 mod files;
+mod found;
 mod look;
 mod memory;
 mod sample;
