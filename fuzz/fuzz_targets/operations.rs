@@ -55,7 +55,7 @@ fn number(key: firncache::Key) -> u8 {
 }
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = firncache_fuzz::disk::place();
     let mut cache = open(dir.path());
     let mut model = Model::new();
     for step in input.chunks_exact(3).take(300) {

@@ -20,7 +20,9 @@ use crate::format::location::{Location, MAX_SEGMENT_UNITS, Segment};
 pub(crate) const HEADER_UNITS: u64 = 8;
 /// Index of the word that is written when the segment has been drained.
 pub(crate) const DRAINED_WORD: usize = 6;
-/// The smallest segment: 64 KiB.
+/// The smallest segment there can be, for caches with a very small limit: 8 KiB.
+pub(crate) const TINY_SEGMENT_UNITS: u64 = 8 * 1024 / 8;
+/// The smallest segment of others: 64 KiB.
 pub(crate) const MIN_SEGMENT_UNITS: u64 = 64 * 1024 / 8;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"firnlog1");

@@ -9,6 +9,7 @@
 
 use crate::format::entry::PAGE_ENTRIES;
 use crate::format::location::{LOCATION_MASK, Location, MAX_SEGMENT_UNITS, Segment};
+use crate::format::segment::TINY_SEGMENT_UNITS;
 use crate::format::slot::FIRST_BUCKETS;
 
 /// Words of a state block.
@@ -206,6 +207,13 @@ impl State {
             && self.live_bytes <= 8 * self.log_units
             && self.file_bytes < 1 << 60
             && self.next_row <= LOCATION_MASK
+    }
+
+    /// Whether the log can have as many segments as lie between the oldest and `last`, where it has
+    /// been applied to: each is a file that is counted.
+    pub(crate) fn has_files_for(&self, last: Segment) -> bool {
+        let segments = u64::from(last.since(self.oldest)) + 1;
+        self.log_units == 0 || segments <= self.log_units / TINY_SEGMENT_UNITS
     }
 
     /// The user's keys in the store, expired ones included.

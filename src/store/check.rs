@@ -63,6 +63,11 @@ impl Writer<'_> {
         let mut sums = Sums::default();
         let mut cursor = PageCursor::default();
         while let Some(page) = self.page(&mut cursor)? {
+            if sums.pages == self.state.listed_pages {
+                let what = format!("the list of pages goes on after {} pages", sums.pages);
+                findings.push(self.finding("entries", &what));
+                break;
+            }
             sums.pages += 1;
             for view in &page.entries {
                 self.check_entry(view, &mut sums, &mut findings)?;

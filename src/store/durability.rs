@@ -17,6 +17,7 @@ use crate::format::location::{Location, Segment};
 use crate::format::record::{FileRef, Kind};
 use crate::format::segment::HEADER_UNITS;
 use crate::log::reader;
+use crate::log::segments::MAX_SEGMENTS;
 use crate::store::apply::Record;
 use crate::store::head::Whereabouts;
 use crate::store::{Shared, Store, Writer};
@@ -120,6 +121,10 @@ impl Shared {
         let mut segment = self.synced().segment();
         if segment.is_after(tail.segment()) {
             segment = tail.segment();
+        }
+        if tail.segment().since(segment) > MAX_SEGMENTS {
+            // Of a damaged head: there are no such files, and looking for each would take for ever.
+            return Err(self.counters_are_damaged());
         }
         loop {
             let end = (segment == tail.segment()).then_some(tail);

@@ -7,7 +7,7 @@
 //! files of the next generation, and the head is changed when they are complete; cut short before
 //! that, it is all done again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -343,10 +343,12 @@ impl Writer<'_> {
             .filter(|(_, at)| at.segment().is_within(state.first, self.tail.segment()))
             .map(|(row, at)| ((row, at.segment().since(state.first), at.unit()), at))
             .collect();
+        let outdated = self.outdated(rows.values(), history)?;
         let mut rows = rows.into_iter().peekable();
         while let Some(((row, ..), at)) = rows.next() {
             // Two records of one row are two of one key: what made the older one old is damaged.
-            if rows.peek().is_some_and(|((next, ..), _)| *next == row) {
+            let is_outdated = rows.peek().is_some_and(|((next, ..), _)| *next == row);
+            if is_outdated || outdated.contains(&at.bits()) {
                 continue;
             }
             let Some((record, body)) = self.record_at(at)? else { continue };
@@ -395,6 +397,30 @@ impl Writer<'_> {
             state.next_row = row + 1;
         }
         Ok(())
+    }
+
+    /// Records that pass for current although a later one has the same key: what replaced or removed
+    /// them is damaged. Without damage there are none, and nobody looks.
+    fn outdated<'b>(
+        &self,
+        all: impl Iterator<Item = &'b Location>,
+        history: &History,
+    ) -> Result<HashSet<u64>> {
+        let mut outdated = HashSet::new();
+        if history.findings.is_empty() {
+            return Ok(outdated);
+        }
+        // Of two keys with one hash of 64 bits, which do not happen, one would be lost.
+        let mut newest: HashMap<u64, Location> = HashMap::new();
+        for at in all {
+            let Some((record, _)) = self.record_at(*at)? else { continue };
+            if let Some(other) = newest.insert(record.hash, *at) {
+                let is_newer = at.is_at_or_after(other);
+                outdated.insert(if is_newer { other } else { *at }.bits());
+                newest.insert(record.hash, if is_newer { *at } else { other });
+            }
+        }
+        Ok(outdated)
     }
 
     /// Makes the new state hold. The place and boot are noted last: until then the next opener

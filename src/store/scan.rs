@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::format::entry::PAGE_ENTRIES;
 use crate::format::location::Location;
 use crate::format::record::{Header, Kind};
+use crate::format::slot::Slot;
 use crate::log::reader;
 use crate::store::look::{Meaning, resolve};
 use crate::store::recover::key_in;
@@ -91,8 +92,9 @@ impl Scan {
                 break;
             }
         }
-        store.0.table.believe(failures)?;
+        // The end, even where it is an error: whoever goes on behind that must not go on for ever.
         self.from = self.to;
+        store.0.table.believe(failures)?;
         for position in self.added.by_ref() {
             if store.added_item(position, item) {
                 return Ok(true);
@@ -126,8 +128,8 @@ impl Scan {
                 break;
             }
         }
-        store.0.table.believe(failures)?;
         self.to = self.from;
+        store.0.table.believe(failures)?;
         Ok(false)
     }
 
@@ -226,22 +228,21 @@ impl Shared {
                 let own = item.header.filter(|header| known && !header.is_control());
                 return Ok(own.map(|header| header.row));
             }
-            let header = match resolve(self, view.slot, || self.head.applied(), false)? {
-                Meaning::Nothing => return Ok(None),
-                Meaning::Unreadable => None,
-                Meaning::Record(at) => self.copy_item(at, item)?,
+            // What no reader finds may be old: the entry says where to look, the bucket what is there.
+            let header = match self.slot_of(&view) {
+                None => None,
+                Some(slot) => match resolve(self, slot, || self.head.applied(), false)? {
+                    Meaning::Nothing => return Ok(None),
+                    Meaning::Unreadable => None,
+                    Meaning::Record(at) => self.copy_item(at, item)?,
+                },
             };
-            if let Some(header) = header {
-                if !self.is_named(&view) {
-                    if pages::is_unchanged(&self.table, &view) {
-                        // No reader finds this record: what it says may be old.
-                        self.head.count_damaged();
-                        return Ok(None);
-                    }
-                    continue;
+            match header {
+                Some(header) if header.kind != Kind::Put => return Ok(None),
+                Some(header) if self.hash(&item.key) == view.hash => {
+                    return Ok((!header.is_control()).then_some(header.row));
                 }
-                let is_wanted = header.kind == Kind::Put && !header.is_control();
-                return Ok(is_wanted.then_some(header.row));
+                _ => {}
             }
             if pages::is_unchanged(&self.table, &view) {
                 self.head.count_damaged();
@@ -251,16 +252,15 @@ impl Shared {
         Ok(None)
     }
 
-    /// Whether the key's bucket leads to this entry. While its record is replaced the bucket has
+    /// The slot of the bucket that leads to this entry. While its record is replaced the bucket has
     /// another slot for a moment, and while its page is merged another entry, but never both.
-    fn is_named(&self, view: &EntryView) -> bool {
-        let found = lookup(&self.table, view.hash, |candidate| {
+    fn slot_of(&self, view: &EntryView) -> Option<Slot> {
+        lookup(&self.table, view.hash, |candidate| {
             match candidate.slot == view.slot || candidate.entry() == view.number {
-                true => Verdict::Found(()),
+                true => Verdict::Found(candidate.slot),
                 false => Verdict::Other,
             }
-        });
-        found.is_some()
+        })
     }
 
     fn copy_item(&self, at: Location, item: &mut Item) -> Result<Option<Header>> {

@@ -289,6 +289,13 @@ impl Shared {
         Ok(owner)
     }
 
+    pub(crate) fn counters_are_damaged(&self) -> Error {
+        Error::corrupt(
+            self.dir.path(),
+            "the counters of the cache are damaged; run repair() to keep all that can be",
+        )
+    }
+
     fn timed_out(&self, timeout: Duration, process: u32, who: &str) -> Error {
         Error::new(
             ErrorKind::Timeout,
@@ -382,6 +389,7 @@ impl Writer<'_> {
         // A step of growing stores the geometry before it counts.
         let ahead = shared.buckets().wrapping_sub(here.buckets());
         self.state.is_plausible(self.tail, MAX_SEGMENTS)
+            && self.state.has_files_for(self.applied.location().segment())
             && (shared.generation() != here.generation() || ahead <= MAX_SPLITS)
     }
 
@@ -390,10 +398,7 @@ impl Writer<'_> {
             return Ok(());
         }
         if !self.is_known && !self.is_plausible() {
-            return Err(Error::corrupt(
-                self.shared.dir.path(),
-                "the counters of the cache are damaged; run repair() to keep all that can be",
-            ));
+            return Err(self.shared.counters_are_damaged());
         }
         self.recover()?;
         let active = Some(self.tail.segment());

@@ -4,7 +4,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::PAGE_WORDS;
 use crate::format::location::{Location, MAX_SEGMENT_UNITS, Segment};
 use crate::format::record::{HEADER_WORDS, Header, INDEX_SHARE_BYTES, Kind};
-use crate::format::segment::{DRAINED_WORD, HEADER_UNITS, MIN_SEGMENT_UNITS, SegmentHeader};
+use crate::format::segment::{
+    DRAINED_WORD, HEADER_UNITS, MIN_SEGMENT_UNITS, SegmentHeader, TINY_SEGMENT_UNITS,
+};
 use crate::format::settings::{PowerLoss, Settings};
 use crate::format::slot::BUCKET_WORDS;
 use crate::format::state::State;
@@ -21,8 +23,6 @@ const SEAL_UNITS: u64 = HEADER_WORDS as u64 + 2 + 1;
 /// leave: 4 KiB. A larger segment is never the only one, and has the next one made before it is full.
 const RESERVE_SHARE: u64 = 16;
 const MOST_RESERVE: u64 = 4096 / 8;
-/// The smallest segment there can be, for caches with a very small limit: 8 KiB.
-const TINY_SEGMENT_UNITS: u64 = 8 * 1024 / 8;
 /// What a segment grows to where segments come and go: 256 KiB; and how many of the smallest size
 /// must have come and gone for each that it has.
 const BUSY_SEGMENT_UNITS: u64 = 256 * 1024 / 8;

@@ -12,6 +12,10 @@ use crate::table::pages::{Snapshot, links, snapshot};
 /// A walk begins again at most so often: each time, a writer has taken a page away in front of it.
 const MAX_RETRIES: usize = if cfg!(loom) { 4 } else { 1 << 16 };
 
+/// A page that is not there at all is looked for so often: the table may be about to be exchanged, or
+/// the link that names it is damaged. Each time can be a call of the operating system.
+const MAX_MISSING: usize = if cfg!(loom) { 4 } else { 1 << 10 };
+
 /// No list is longer: entry numbers have 32 bits.
 const MAX_PAGES: u64 = 1 << 26;
 
@@ -21,6 +25,7 @@ pub(crate) fn find_page<S: Space>(
     state: impl Fn() -> (Applied, State),
     row: u64,
 ) -> Option<Snapshot> {
+    let mut missing = 0;
     'again: for _ in 0..MAX_RETRIES {
         let (applied, state_now) = state();
         let mut found: Option<Snapshot> = None;
@@ -28,7 +33,16 @@ pub(crate) fn find_page<S: Space>(
         // One more than there are pages, for a first page that is dead.
         for _ in 0..=state_now.pages.min(MAX_PAGES) + 1 {
             let Some(number) = next.checked_sub(1) else { return found };
-            let Some(page) = snapshot(space, number) else {
+            // A page is linked before it counts, one at a time.
+            let can_be = u64::from(number) <= state_now.pages;
+            let Some(page) = can_be.then(|| snapshot(space, number)).flatten() else {
+                if !can_be || space.page(number).is_none() {
+                    missing += 1;
+                    if missing == MAX_MISSING {
+                        return found;
+                    }
+                    continue 'again;
+                }
                 if next != state_now.first_page {
                     continue 'again;
                 }

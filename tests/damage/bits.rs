@@ -21,8 +21,6 @@ fn stride() -> usize {
 fn flip_bits(sample: &Sample, prefix: &str, stride: usize, allowed: Allowed) {
     let mut trials = Trials::new();
     for (name, bytes) in sample.files.iter().filter(|(name, _)| name.starts_with(prefix)) {
-        let is_value = name.starts_with("values/");
-        let allowed = if is_value { Allowed::Content } else { allowed };
         let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let bits = 8 * (used + BEYOND).min(bytes.len());
         for bit in (0..bits).step_by(stride) {

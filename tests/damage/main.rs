@@ -12,7 +12,12 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod bits;
+mod every;
+mod exact;
 mod files;
+mod found;
 mod look;
+mod memory;
 mod sample;
+mod shapes;
 mod trial;

@@ -119,16 +119,26 @@ impl Sample {
     }
 
     fn new(size_limit: u64, keys: i64, overwrites: i64) -> Sample {
-        let dir = tempfile::tempdir().unwrap();
+        let options = |options: Options| options.size_limit(size_limit).value_file_threshold(1000);
+        Sample::of(options, |cache, model| {
+            fill(cache, model, keys);
+            for round in 0..overwrites {
+                let key = Key::from(("many", round % (keys / 3)));
+                store(cache, model, key, Value::Text(format!("round {round:50}")));
+            }
+        })
+    }
+
+    /// A store with these options, filled, synced and closed.
+    pub(crate) fn of(
+        with: impl FnOnce(Options) -> Options,
+        fill: impl FnOnce(&Cache, &mut Model),
+    ) -> Sample {
+        let dir = place();
         let path = dir.path().join("cache");
-        let options = Cache::options().clock(at(STORED_MS));
-        let cache = options.size_limit(size_limit).value_file_threshold(1000).open(&path).unwrap();
+        let cache = with(Cache::options().clock(at(STORED_MS))).open(&path).unwrap();
         let mut model = Model::new();
-        fill(&cache, &mut model, keys);
-        for round in 0..overwrites {
-            let key = Key::from(("many", round % (keys / 3)));
-            store(&cache, &mut model, key, Value::Text(format!("round {round:50}")));
-        }
+        fill(&cache, &mut model);
         cache.sync().unwrap();
         assert!(cache.check().unwrap().is_clean());
         cache.sync().unwrap();
@@ -165,6 +175,11 @@ impl Sample {
         file.write_all(bytes).unwrap();
         file.set_len(bytes.len() as u64).unwrap();
     }
+}
+
+/// A directory in memory, where there is one: a trial waits for no disk.
+pub(crate) fn place() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Removes whatever is there, if anything is.

@@ -7,8 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::memory;
+
 /// No trial takes as long.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// No trial takes more heap memory at once; its store has a tenth of that.
+const MOST_MEMORY: i64 = 640 << 10;
 /// So many failures are told; more would hardly help.
 const MOST_FAILURES: usize = 10;
 
@@ -19,6 +23,10 @@ pub(crate) struct Trials {
     watch: Option<JoinHandle<()>>,
     failures: Vec<String>,
     pub(crate) count: usize,
+    /// The most heap memory that a trial has taken at once.
+    pub(crate) most_memory: i64,
+    /// The trial that took the longest.
+    pub(crate) slowest: (Duration, String),
     shows: bool,
 }
 
@@ -39,8 +47,18 @@ impl Trials {
                 }
             }
         });
+        let slowest = Default::default();
         let shows = std::env::var_os("DAMAGE_SHOW").is_some();
-        Trials { now, is_over, watch: Some(watch), failures: Vec::new(), count: 0, shows }
+        Trials {
+            now,
+            is_over,
+            watch: Some(watch),
+            failures: Vec::new(),
+            count: 0,
+            most_memory: 0,
+            slowest,
+            shows,
+        }
     }
 
     /// Runs one trial; it fails with a text or by a panic.
@@ -49,11 +67,19 @@ impl Trials {
             let _ = writeln!(std::io::stderr(), "{what}");
         }
         self.count += 1;
-        *self.now.lock().unwrap() = Some((Instant::now(), what.to_owned()));
+        let began = Instant::now();
+        *self.now.lock().unwrap() = Some((began, what.to_owned()));
+        let before = memory::begin();
         let result = catch_unwind(AssertUnwindSafe(trial));
+        let taken = memory::most() - before;
+        if began.elapsed() > self.slowest.0 {
+            self.slowest = (began.elapsed(), what.to_owned());
+        }
+        self.most_memory = self.most_memory.max(taken);
         *self.now.lock().unwrap() = None;
         let why = match result {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) if taken <= MOST_MEMORY => return,
+            Ok(Ok(())) => format!("{taken} bytes of heap memory at once"),
             Ok(Err(why)) => why,
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();
