@@ -3,7 +3,7 @@
 //! ```text
 //!   acquire                        released by all before it, or they are dead
 //!      |    free                        |
-//!      +-----------> held <---- look <--+-- sleep (2, 4, 8, 16, 32, 32.. ms, or until rung)
+//!      +-----------> held <---- look <--+-- sleep (2, 4, 8, 16, 20, 20.. ms, or until rung)
 //!      |               |         ^              |  in vain: are those before me alive?
 //!      '---> queued ---|---------'              '---> out of patience: leaves the queue
 //!                      v
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Who waits asks about those right before it: about the next in the queue, and, if there is nobody
-//! alive before it, about the holders. So a death anywhere is noticed by whoever it holds up, 32 ms
+//! alive before it, about the holders. So a death anywhere is noticed by whoever it holds up, 20 ms
 //! later at most, and each waiter asks about one process at a time.
 
 use std::cell::Cell;
@@ -30,8 +30,8 @@ use crate::sys::sync::Ordering;
 
 const SHORTEST_SLEEP: Duration = Duration::from_millis(2);
 /// A death is noticed after this long at the latest. Shorter: sooner, and more work for who waits: at
-/// 32 ms some 30 looks a second, a five-hundredth of a processor.
-const LONGEST_SLEEP: Duration = Duration::from_millis(32);
+/// 20 ms fifty looks a second, some three thousandths of a processor.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 /// What records of this store are: bytes.
 const VALUE_KIND: u8 = 0;
 
