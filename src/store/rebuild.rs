@@ -7,7 +7,7 @@
 //! files of the next generation, and the head is changed when they are complete; cut short before
 //! that, it is all done again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -255,6 +255,10 @@ fn check_name(name: &str) -> io::Result<()> {
 }
 
 fn sync_names(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    #[cfg(test)]
+    crate::sys::testing::step(crate::sys::testing::Step::Sync(
+        rustix::fs::fstat(descriptor)?.st_ino,
+    ))?;
     match retry_on_intr(|| rustix::fs::fsync(descriptor)) {
         // File systems that keep names durable by themselves, or not at all, say so in this way.
         Err(Errno::INVAL) => Ok(()),
@@ -293,6 +297,8 @@ fn write_zeros(file: &File, offset: u64, len: u64) -> io::Result<()> {
 /// Gives back the space of a file, which keeps its length and reads as zeros then. Where the file
 /// system cannot do that, nothing happens.
 pub(crate) fn punch(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    crate::sys::testing::step(crate::sys::testing::Step::Punch(file.metadata()?.ino()))?;
     let len = length(file)?;
     if len == 0 {
         return Ok(());
@@ -319,6 +325,8 @@ pub(crate) fn length(file: &File) -> io::Result<u64> {
 pub(crate) fn data_sync(file: &File) -> io::Result<()> {
     #[cfg(test)]
     crate::sys::testing::step(crate::sys::testing::Step::Call("fdatasync"))?;
+    #[cfg(test)]
+    crate::sys::testing::step(crate::sys::testing::Step::Sync(file.metadata()?.ino()))?;
     file.sync_data()
 }
 
