@@ -104,7 +104,7 @@ impl Writer<'_> {
         history: &mut History,
     ) -> Result<Segments> {
         let shared = self.shared;
-        let (state, tail) = (self.state, self.tail);
+        let (state, tail) = (&*self.state, self.tail);
         let names = shared
             .dir
             .list("")
