@@ -11,10 +11,14 @@
 
 #[path = "process/crowd.rs"]
 mod crowd;
+#[path = "process/history.rs"]
+mod history;
 #[path = "process/killed.rs"]
 mod killed;
 #[path = "process/ledger.rs"]
 mod ledger;
+#[path = "process/linear.rs"]
+mod linear;
 #[path = "process/queue.rs"]
 mod queue;
 #[path = "process/shards.rs"]
@@ -76,6 +80,8 @@ fn worker() {
         "deque" => queue::use_deque(directory, number),
         "fan" => shards::fan(directory, number),
         "fill" => shards::fill(directory, number),
+        "history" => history::work(directory, number, false),
+        "history evicting" => history::work(directory, number, true),
         "open as" => shards::open_as(directory, number),
         "alike" => shards::alike(directory),
         "index" => shards::index(directory, number),

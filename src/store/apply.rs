@@ -324,7 +324,7 @@ impl Writer<'_> {
         }
         if state.file_bytes != 0 {
             // A value that was on disk goes only when its removal is.
-            self.shared.settle_on_disk();
+            let _ = self.shared.settle_on_disk();
             self.shared.delete_all_value_files()?;
         }
         while state.first != at.segment() {

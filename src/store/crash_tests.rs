@@ -248,7 +248,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
 
 /// No file lies in the directory that the store does not know of. What a killed process had begun
 /// may be there until the next sweep.
-fn assert_no_leaks(store: &Store, is_swept: bool) {
+pub(super) fn assert_no_leaks(store: &Store, is_swept: bool) {
     let shared = store.shared();
     let (state, tail) = (store.state(), shared.head.tail().segment());
     for name in shared.dir.list("").unwrap() {
@@ -283,7 +283,7 @@ pub(super) fn verify(path: &Path, models: [&Model; 2]) -> usize {
     which
 }
 
-fn difference(found: &Model, models: [&Model; 2]) -> String {
+pub(super) fn difference(found: &Model, models: [&Model; 2]) -> String {
     let list = models.map(|model| {
         let lost = model.iter().filter(|(key, value)| found.get(*key) != Some(value)).count();
         let more = found.keys().filter(|key| !model.contains_key(*key)).count();
@@ -320,7 +320,13 @@ fn killed_in<R>(
     let (mut random, mut count) = (Random(seed), 0u64);
     let hook = move |step: Step| {
         count += 1;
-        if step == Step::Store && random.below(rate) != 0 || step == Step::Call("open") {
+        let is_taken = match step {
+            Step::Store => random.below(rate) == 0,
+            // What is on disk makes no difference to a process.
+            Step::Call("open") | Step::Sync(_) | Step::Flush => false,
+            Step::Call(_) | Step::Punch(_) => true,
+        };
+        if !is_taken {
             return Ok(());
         }
         let target = to.join(count.to_string());

@@ -48,10 +48,7 @@ impl Writer<'_> {
             head.set_whereabouts(&here);
             head.set_clean(false);
             if self.state.log_units != 0 {
-                head.map().flush_range(0, HEAD_BYTES).map_err(|source| {
-                    head.set_sync_failed(true);
-                    self.shared.failed("write to disk", "head", source)
-                })?;
+                self.shared.flush_head()?;
             }
         }
         self.session.has_begun = true;
@@ -89,8 +86,7 @@ impl Shared {
         if self.head.state().1.spare_units == 0 {
             return;
         }
-        let is_new = self.process().new_names.swap(false, Ordering::Relaxed);
-        if is_new && self.sync_directories().is_err() {
+        if self.sync_names(tail).is_err() {
             return;
         }
         for _ in 0..SYNCS {
@@ -134,16 +130,44 @@ impl Shared {
             }
             segment = segment.next();
         }
+        self.sync_names(tail.segment())?;
         self.note_synced(tail);
         Ok(tail)
     }
 
+    /// Waits until the files up to this segment have their names on disk, and `head` has its
+    /// identity there, without which no record can be read. Who made them need not have done so.
+    pub(crate) fn sync_names(&self, segment: Segment) -> Result<()> {
+        let (place, process) = (Location::new(segment, HEADER_UNITS), self.process());
+        // ORDERING: Acquire, pairs with the Release store below: the syncs before it are over.
+        let named = Location::from_bits(process.named.load(Ordering::Acquire));
+        if !named.is_none() && named.is_at_or_after(place) {
+            return Ok(());
+        }
+        if named.is_none() {
+            self.flush_head()?;
+        }
+        self.sync_directories()?;
+        // ORDERING: Release, pairs with the Acquire load above.
+        process.named.store(place.bits(), Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn flush_head(&self) -> Result<()> {
+        self.head.map().flush_range(0, HEAD_BYTES).map_err(|source| {
+            self.head.set_sync_failed(true);
+            self.failed("write to disk", "head", source)
+        })
+    }
+
+    /// Up to where the log is known to be on disk, all of it: drained segments that have a file are
+    /// read by a rebuild, too, as far as the header of the newest one on disk knows them as live.
     pub(crate) fn synced(&self) -> Location {
         let state = self.head.state().1;
         // ORDERING: Acquire, pairs with `note_synced`: the syncs before it are over.
         let own = Location::from_bits(self.process().synced.load(Ordering::Acquire));
-        let first = Location::new(state.first, HEADER_UNITS);
-        [state.synced, own].into_iter().fold(first, |latest, other| {
+        let oldest = Location::new(state.oldest, HEADER_UNITS);
+        [state.synced, own].into_iter().fold(oldest, |latest, other| {
             if !other.is_none() && other.is_at_or_after(latest) { other } else { latest }
         })
     }
@@ -154,7 +178,7 @@ impl Shared {
     }
 
     /// Waits for one segment and the value files that its records name.
-    fn sync_segment(&self, segment: Segment, end: Option<Location>) -> Result<()> {
+    pub(crate) fn sync_segment(&self, segment: Segment, end: Option<Location>) -> Result<()> {
         let name = segment.file_name();
         self.sync_value_files(segment, end).and_then(|()| {
             match self.dir.file(&name, true) {
@@ -217,7 +241,7 @@ impl Shared {
         Ok(())
     }
 
-    fn sync_directories(&self) -> Result<()> {
+    pub(crate) fn sync_directories(&self) -> Result<()> {
         self.sync_names_in("values")?;
         self.dir.sync().map_err(|source| {
             self.head.set_sync_failed(true);
@@ -240,12 +264,7 @@ impl Shared {
 impl Store {
     /// Waits until every committed write is on disk: what power loss cannot take away.
     pub(crate) fn sync_log(&self) -> Result<()> {
-        let tail = self.0.sync_to_tail()?;
-        if !self.0.head.state().1.synced.is_at_or_after(Location::new(tail.segment(), 1)) {
-            // The file of this segment may be new: its name is to survive, too.
-            self.0.sync_directories()?;
-        }
-        Ok(())
+        self.0.sync_to_tail().map(|_| ())
     }
 
     /// Waits until everything, the table too, is on disk, and marks the store clean: the next boot
@@ -261,15 +280,9 @@ impl Store {
             writer.flip(writer.applied.location())?;
             shared.sync_table(writer.state.geometry.generation())?;
             shared.sync_directories()?;
-            let flush = || {
-                shared.head.map().flush_range(0, HEAD_BYTES).map_err(|source| {
-                    shared.head.set_sync_failed(true);
-                    shared.failed("write to disk", "head", source)
-                })
-            };
-            flush()?;
+            shared.flush_head()?;
             shared.head.set_clean(true);
-            flush()
+            shared.flush_head()
         })
     }
 }

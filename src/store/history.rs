@@ -69,6 +69,11 @@ impl History {
         self.doubtful.iter().copied().find(|at| self.live.contains_key(&at.bits()))
     }
 
+    /// Where the transaction begins whose commit record has not come.
+    pub(crate) fn open_transaction(&self) -> Option<Location> {
+        self.open.first().map(|(at, _)| *at)
+    }
+
     fn apply(&mut self, at: Location, header: &Header) {
         self.live.remove(&header.previous.bits());
         if header.kind == Kind::Put {

@@ -29,6 +29,7 @@ pub(crate) mod head;
 pub(crate) mod history;
 pub(crate) mod lock;
 pub(crate) mod look;
+pub(crate) mod on_disk;
 pub(crate) mod open;
 pub(crate) mod peers;
 #[cfg(test)]

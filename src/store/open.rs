@@ -109,7 +109,7 @@ impl Store {
                 shared.head.is_clean() || shared.head.whereabouts() == shared.whereabouts()?,
             )
         };
-        if is_trusted()? || shared.head.state().1.log_units == 0 {
+        if is_trusted()? || shared.has_no_log() {
             return Ok(());
         }
         if shared.read_only {
@@ -131,6 +131,14 @@ impl Store {
 }
 
 impl Shared {
+    /// Whether nothing was ever written: `head` is as it was made. If any of it says otherwise, power
+    /// was lost before all of it had reached the disk.
+    fn has_no_log(&self) -> bool {
+        let (applied, state) = self.head.state();
+        let start = Location::new(state.first, HEADER_UNITS);
+        state.log_units == 0 && self.head.tail() == start && applied.location() == start
+    }
+
     /// Whether `head` is still the file that is mapped: the directory may have been replaced.
     fn is_in_place(&self) -> bool {
         let words = |map: &Map| -> Option<[u64; 6]> {
@@ -341,13 +349,19 @@ impl Writer<'_> {
         // Numbers that no store comes to are a stranger's.
         let is_ours = |generation: &u64| (first..MOST_BEGINNINGS).contains(generation);
         let last = names.iter().filter_map(|name| file_generation(name)).filter(is_ours).max();
+        let mut has_segments = false;
         for name in names {
             let generation = file_generation(&name);
             if generation.is_some() && generation == last {
                 shared.empty_file(&name);
             } else if generation.is_some() || Segment::from_file_name(&name).is_some() {
                 shared.discard_file(&name);
+                has_segments |= generation.is_none();
             }
+        }
+        if has_segments && !self.clears_after_power_loss() {
+            // Their records are of this store, and must not rise again.
+            shared.sync_directories()?;
         }
         Ok(last.map_or(first, |last| last + 1))
     }

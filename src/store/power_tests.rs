@@ -1,12 +1,19 @@
 //! Power loss, as far as one machine can play it: another boot, and a log whose end is torn.
+//! [`storm`] does so at random, over a [`disk`] that knows what was synced.
 
-use std::os::unix::fs::FileExt;
+mod disk;
+mod storm;
+
+use std::cell::Cell;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::rc::Rc;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, transact};
 use crate::format::settings::{PowerLoss, Settings};
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
+use crate::sys::testing::{Step, watch};
 use crate::sys::trust::pretend::{Pretence, set_boot};
 
 /// From here on the machine has been started for the `number`th time.
@@ -87,6 +94,88 @@ fn half_a_transaction_does_not_come_back() {
     let store = open(dir.path(), 1 << 30);
     assert_eq!(get(&store, 0).unwrap(), b"before");
     assert_eq!(store.state().len, 1);
+    check(&store);
+    // What is left of it does not become part of the next one.
+    transact(&store, || (0..10).for_each(|key| put(&store, key, b"after")));
+    assert!(store.repair(PATIENCE).unwrap().is_empty());
+    assert_eq!(prefix(&store, 50), 10);
+    check(&store);
+}
+
+#[test]
+fn nothing_rises_again_behind_a_lost_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    (0..200).for_each(|key| put(&store, key, &[7; 150]));
+    drop((store, first));
+    let path = dir.path().join("log.0000001");
+    let log = std::fs::File::options().write(true).open(&path).unwrap();
+    log.write_all_at(&[0; 4096], 3 * 4096).unwrap();
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    assert!((50..60).contains(&prefix(&store, 200)));
+    // Another cut can keep what is written now up to any page, and then the rest as it is on disk.
+    let tail = 8 * store.shared().head.tail().unit() as usize;
+    assert!(std::fs::read(&path).unwrap()[tail..].iter().all(|byte| *byte == 0));
+    check(&store);
+}
+
+#[test]
+fn repair_takes_the_clean_mark_back_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    store.sync().unwrap();
+    let is_told = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&is_told);
+    let head = store.shared();
+    let is_clean = || head.head.is_clean();
+    assert!(is_clean());
+    let hook = move |step: Step| {
+        // Before any file goes.
+        assert!(seen.get() || step != Step::Call("unlink"));
+        seen.set(seen.get() || step == Step::Flush);
+        Ok(())
+    };
+    watch(hook, || store.repair(PATIENCE).unwrap());
+    assert!(is_told.get() && !is_clean());
+}
+
+#[test]
+fn sweeping_waits_for_what_has_replaced_a_value_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put_file(&store, 1, &[8; 5000]);
+    store.sync().unwrap();
+    put(&store, 1, b"v");
+    let synced = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&synced);
+    let log = std::fs::metadata(dir.path().join("log.0000001")).unwrap().ino();
+    let hook = move |step: Step| {
+        seen.set(seen.get() + u64::from(step == Step::Sync(log)));
+        assert!(seen.get() > 0 || step != Step::Call("unlink"), "it was the durable one");
+        Ok(())
+    };
+    watch(hook, || store.sweep(PATIENCE).unwrap());
+    assert!(store.shared().value_files().unwrap().is_empty());
+    assert!(synced.get() > 0);
+}
+
+#[test]
+fn a_value_file_without_its_bytes_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 0, b"v");
+    put_file(&store, 1, &[8; 5000]);
+    put(&store, 2, b"v");
+    let name = store.shared().value_files().unwrap().remove(0);
+    std::fs::write(dir.path().join(name), [0; 5000]).unwrap();
+    drop((store, first));
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    assert_eq!(prefix(&store, 3), 1);
     check(&store);
 }
 

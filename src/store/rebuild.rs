@@ -8,7 +8,6 @@
 //! that, it is all done again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +16,14 @@ use crate::format::entry::{Access, Deadline, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{Location, Segment};
 use crate::format::queue::is_bounds;
 use crate::format::record::{FileRef, Kind};
-use crate::format::segment::{HEADER_UNITS, SegmentHeader};
+use crate::format::segment::HEADER_UNITS;
+use crate::format::settings::{PowerLoss, Settings};
 use crate::format::slot::{FIRST_BUCKETS, Slot, bucket_of};
 use crate::format::state::{Applied, Geometry, State};
 use crate::store::apply::Record;
 use crate::store::check::Finding;
 use crate::store::history::History;
+use crate::store::on_disk::Segments;
 use crate::store::recover::key_in;
 use crate::store::space::segment_units;
 use crate::store::{Store, Writer};
@@ -34,13 +35,6 @@ use crate::table::{pages, publish};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Keys per bucket in a table that is made anew.
 const LOAD: u64 = 3;
-
-/// The segment files of a store, by what their headers say.
-struct Segments {
-    units: HashMap<u32, u64>,
-    first: Segment,
-    synced: Location,
-}
 
 impl Store {
     /// Makes the table anew if, under the lock, that is still needed.
@@ -93,96 +87,36 @@ impl Writer<'_> {
 
     /// `trusted` is the end of the log if it is known: then no gap before it ends the history.
     fn rebuild(&mut self, trusted: Option<Location>) -> Result<Vec<Finding>> {
+        if self.shared.head.is_clean() {
+            // The table that is on disk is about to go.
+            self.shared.head.set_clean(false);
+            self.shared.flush_head()?;
+        }
         let mut history = History::default();
         let segments = self.segments_on_disk(trusted.is_some(), &mut history)?;
-        history.begin = Some(Location::new(segments.first, HEADER_UNITS));
         if trusted.is_some() || !self.clears_after_power_loss() {
             self.read_history(&segments, trusted, &mut history)?;
         }
         let generation = self.next_generation()?;
         let mut state = self.begin_state(&segments, &mut history, generation)?;
         self.build(&mut state, &mut history)?;
+        let settings = history.settings.map(|(_, words)| Settings::decode(&words));
+        let settings = settings.unwrap_or_else(|| self.shared.head.settings());
+        let waits = settings.power_loss == PowerLoss::Recover;
+        if waits {
+            self.blank_rest()?;
+            self.sync_history(state.first)?;
+        }
         self.switch(state, &history)?;
-        self.delete_leftovers(&segments, generation)?;
+        self.delete_leftovers(generation)?;
+        if waits {
+            self.shared.sync_names(self.tail.segment())?;
+        }
         if history.settings.is_none() {
             let settings = self.shared.head.settings();
             self.job(Kind::Settings, &settings.encode())?;
         }
         Ok(history.findings)
-    }
-
-    fn segments_on_disk(&mut self, is_trusted: bool, history: &mut History) -> Result<Segments> {
-        let shared = self.shared;
-        let (state, tail) = (&*self.state, self.tail);
-        let names = shared
-            .dir
-            .list("")
-            .map_err(|source| shared.failed("list the files of", ".", source))?;
-        let mut headers: Vec<SegmentHeader> = Vec::new();
-        let mut misnamed = Vec::new();
-        for segment in names.iter().filter_map(|name| Segment::from_file_name(name)) {
-            let Some((units, header)) = self.header_on_disk(segment)? else { continue };
-            if let Some(header) = header {
-                headers.push(header);
-                if header.segment != segment {
-                    misnamed.push((segment, header.segment));
-                }
-            } else if is_trusted && segment.is_within(state.oldest, tail.segment()) {
-                history.findings.push(Finding {
-                    path: shared.dir.join(&segment.file_name()),
-                    what: "the header of the segment is damaged".to_owned(),
-                });
-                let (first, oldest) = (state.first, state.oldest);
-                headers.push(SegmentHeader { segment, units, first, oldest, synced: state.synced });
-            }
-        }
-        // A file that was given to another segment, and whose new name was lost: newest first, as
-        // its name may be the right one of another.
-        misnamed.sort_by(|(_, left), (_, right)| right.is_after(*left).cmp(&left.is_after(*right)));
-        for (name, segment) in misnamed {
-            if !shared.dir.exists(&segment.file_name()).unwrap_or(true) {
-                let _ = shared.dir.rename(&name.file_name(), &segment.file_name());
-            }
-        }
-        for header in &headers {
-            shared.reopen_segment(header.segment)?;
-        }
-        // The newest header knows most; serial numbers compare among the files of one time.
-        let newest = headers.iter().copied().reduce(|newest, other| {
-            if other.segment.is_after(newest.segment) { other } else { newest }
-        });
-        let units: HashMap<u32, u64> =
-            headers.iter().map(|it| (it.segment.number(), it.units)).collect();
-        let mut first = newest.map_or(Segment::new(1), |header| header.first);
-        // What was the oldest when the newest began may have been drained and deleted since.
-        while let Some(newest) = newest
-            && !units.contains_key(&first.number())
-            && newest.segment.is_after(first)
-        {
-            first = first.next();
-        }
-        Ok(Segments { units, first, synced: newest.map_or(Location::NONE, |header| header.synced) })
-    }
-
-    /// The size of a segment's file, and its header if that is sound.
-    fn header_on_disk(&self, segment: Segment) -> Result<Option<(u64, Option<SegmentHeader>)>> {
-        let name = segment.file_name();
-        let failed = |source| self.shared.failed("read the segment", &name, source);
-        let file = match self.shared.dir.file(&name, true) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(failed)?,
-        };
-        let mut bytes = [0; 8 * HEADER_UNITS as usize];
-        if file.metadata().map_err(failed)?.len() < bytes.len() as u64 {
-            return Ok(None);
-        }
-        file.read_exact_at(&mut bytes, 0).map_err(failed)?;
-        let units = file.metadata().map_err(failed)?.len() / 8;
-        let words = std::array::from_fn(|index| {
-            u64::from_le_bytes(bytes[8 * index..8 * index + 8].try_into().unwrap_or_default())
-        });
-        let header = SegmentHeader::decode(&words, self.shared.identity.store_id);
-        Ok(Some((units, header.filter(|header| header.units == units))))
     }
 
     /// Reads the log up to the first gap. A record that has lost its value file is one, but not if a
@@ -196,8 +130,13 @@ impl Writer<'_> {
     ) -> Result<()> {
         let mut stop = None;
         loop {
+            let start = match trusted {
+                Some(_) => Some(self.state.first),
+                None => self.start_of_history(segments, stop)?,
+            };
+            let Some(start) = start.filter(|start| segments.has(*start)) else { return Ok(()) };
             let mut read = History::default();
-            read.begin = history.begin;
+            read.begin = Some(Location::new(start, HEADER_UNITS));
             self.read_until(stop, segments, trusted, &mut read)?;
             stop = read.first_loss();
             if stop.is_none() {
@@ -217,10 +156,7 @@ impl Writer<'_> {
         history: &mut History,
     ) -> Result<()> {
         let known = trusted.unwrap_or(segments.synced);
-        let mut at = Location::new(segments.first, HEADER_UNITS);
-        if !segments.units.contains_key(&at.segment().number()) {
-            return Ok(());
-        }
+        let Some(mut at) = history.begin else { return Ok(()) };
         let mut is_damaged = false;
         while trusted != Some(at) && stop != Some(at) {
             let before_known = !known.is_none() && at != known && known.is_at_or_after(at);
@@ -246,12 +182,14 @@ impl Writer<'_> {
                 }
             };
             let Some(next) = next else { break };
-            if !segments.units.contains_key(&next.segment().number()) {
+            if !segments.has(next.segment()) {
                 break;
             }
             at = next;
         }
-        history.end = Some(at);
+        // What is left of a transaction without its end is no part of the history.
+        let open = if trusted.is_none() { history.open_transaction() } else { None };
+        history.end = Some(open.unwrap_or(at));
         Ok(())
     }
 
@@ -271,7 +209,7 @@ impl Writer<'_> {
         }
         let file = body.get(record.header.front_len()..).and_then(FileRef::decode);
         Ok(match file {
-            Some(file) => self.shared.open_value_file(file)?.is_some(),
+            Some(file) => self.shared.is_value_file_whole(file)?,
             None => false,
         })
     }
@@ -299,17 +237,15 @@ impl Writer<'_> {
         state.next_row = 1;
         match history.end {
             Some(end) => {
-                let first = history.first.unwrap_or(segments.first);
+                let begin = history.begin.map_or(end.segment(), Location::segment);
+                let first = history.first.unwrap_or(begin);
                 (state.first, state.oldest) = (first, first);
                 self.tail = end;
             }
             None => {
                 // Nothing is kept: the log begins again, beyond all segments that there were. Looked
                 // at in any order: the last one is wanted.
-                let last = segments.units.keys().map(|number| Segment::new(u64::from(*number)));
-                let last =
-                    last.reduce(|last, other| if other.is_after(last) { other } else { last });
-                let next = last.map_or(self.tail.segment(), Segment::next);
+                let next = segments.last().map_or(self.tail.segment(), Segment::next);
                 let units = segment_units(&state, &self.shared.head.settings());
                 (state.first, state.oldest) = (next, next);
                 *self.state = state;
@@ -448,10 +384,32 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn delete_leftovers(&mut self, segments: &Segments, generation: u64) -> Result<()> {
-        // In any order: each is looked at for itself.
-        for number in segments.units.keys() {
-            let segment = Segment::new(u64::from(*number));
+    /// Blanks what lies behind the end of the history: another power cut could take new records and
+    /// leave older ones behind them.
+    fn blank_rest(&self) -> Result<()> {
+        let words = self.words(self.tail)?.unwrap_or_default();
+        for word in words.iter().skip(self.tail.unit() as usize) {
+            word.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was read is on disk: it can be a copy, or not be synced yet, and what it
+    /// was moved out of is deleted.
+    fn sync_history(&self, first: Segment) -> Result<()> {
+        let (mut segment, tail) = (first, self.tail);
+        while segment != tail.segment() {
+            self.shared.sync_segment(segment, None)?;
+            segment = segment.next();
+        }
+        self.shared.sync_segment(segment, Some(tail))
+    }
+
+    fn delete_leftovers(&mut self, generation: u64) -> Result<()> {
+        // Whatever their headers say: a file may have its name on disk and nothing else.
+        let names = self.shared.dir.list("");
+        let names = names.map_err(|source| self.shared.failed("list the files of", ".", source))?;
+        for segment in names.iter().filter_map(|name| Segment::from_file_name(name)) {
             if !segment.is_within(self.state.oldest, self.tail.segment()) {
                 self.shared.log.forget(segment);
                 self.shared.discard_segment(segment);

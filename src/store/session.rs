@@ -32,8 +32,9 @@ pub(crate) struct Process {
     pub(crate) synced: AtomicU64,
     /// A segment could not be made for want of space, and none has been made since.
     disk_full: AtomicBool,
-    /// Segment files were made whose names are not on disk yet.
-    pub(crate) new_names: AtomicBool,
+    /// Up to which segment the names of the files, and `head`, are known to be on disk from syncs of
+    /// this process; 0 for none.
+    pub(crate) named: AtomicU64,
     /// A sealed segment waits to be synced, or a buried file to be deleted, when the lock is free.
     sync_due: AtomicBool,
     /// The log is longer than it should be, and what would shorten it waits for all of it.
@@ -48,7 +49,7 @@ impl Process {
             session: ReentrantMutex::new(RefCell::new(Session::default())),
             synced: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
-            new_names: AtomicBool::new(false),
+            named: AtomicU64::new(0),
             sync_due: AtomicBool::new(false),
             sync_all: AtomicBool::new(false),
             buried: Mutex::new(Vec::new()),
@@ -229,7 +230,7 @@ impl Shared {
         }
         process.sync_due.store(false, Ordering::Relaxed);
         if process.sync_all.swap(false, Ordering::Relaxed) {
-            self.settle_on_disk();
+            let _ = self.settle_on_disk();
         } else {
             self.sync_sealed();
         }

@@ -258,7 +258,7 @@ impl<'a> Writer<'a> {
             Err(error) if error.kind() == ErrorKind::Full && has_spare => {
                 // A full disk: a spare file of any size will do, and is worth waiting for.
                 let units = self.spare_units(state.oldest)?.unwrap_or(0);
-                shared.settle_on_disk();
+                let _ = shared.settle_on_disk();
                 self.state.synced = shared.synced();
                 match units >= least && self.is_reusable(state.oldest, settings)? {
                     true => Ok((units, units)),
@@ -280,7 +280,6 @@ impl<'a> Writer<'a> {
             let what = "a drained segment is missing; run repair() to keep all that can be";
             return Err(Error::corrupt(&shared.dir.join(&old.file_name()), what));
         }
-        shared.process().new_names.store(true, Ordering::Relaxed);
         self.store_segment_header(next, size);
         Ok(())
     }
@@ -289,7 +288,6 @@ impl<'a> Writer<'a> {
     pub(crate) fn write_segment_header(&mut self, segment: Segment, units: u64) -> Result<()> {
         self.create_segment(segment, units)?;
         self.store_segment_header(segment, units);
-        self.shared.process().new_names.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -361,10 +359,17 @@ impl Shared {
         self.discard_file(&segment.file_name());
     }
 
-    /// Gives the blocks of a file back, also where it is still mapped, and deletes it.
+    /// Deletes a file and gives its blocks back, also where it is still mapped. In this order, which
+    /// journals keep: a power cut must not leave the name of a segment that is blank from the middle.
     pub(crate) fn discard_file(&self, name: &str) {
-        self.empty_file(name);
-        let _ = self.dir.unlink(name);
+        // The file first: its name is the only way to it.
+        let file = self.dir.file(name, true);
+        if self.dir.unlink(name).is_ok()
+            && let Ok(file) = file
+        {
+            // A file that cannot be punched gives its space back when the last map of it goes.
+            let _ = punch(&file);
+        }
     }
 
     /// Gives the blocks of a file back, also where it is still mapped.

@@ -176,6 +176,23 @@ impl Shared {
         }
     }
 
+    /// Whether a value file has every byte that was written to it: its length can be on disk before
+    /// its bytes are.
+    pub(crate) fn is_value_file_whole(&self, file: FileRef) -> Result<bool> {
+        let Some(mut opened) = self.open_value_file(file)? else { return Ok(false) };
+        let (mut chunk, mut sum) = (vec![0; CHUNK_BYTES], crc32fast::Hasher::new());
+        loop {
+            match opened.read(&mut chunk) {
+                Ok(0) => return Ok(sum.finalize() == file.sum),
+                Ok(len) => sum.update(&chunk[..len]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(self.failed("read the value file", &file.name(), source));
+                }
+            }
+        }
+    }
+
     /// Deletes the file of the value at `previous`, which has been replaced or removed. If that
     /// value is on disk, its file stays until what came after it is on disk, too.
     pub(crate) fn bury(&self, previous: Location, old: &Header, file: FileRef) {
@@ -206,7 +223,10 @@ impl Shared {
             return;
         }
         let buried = std::mem::take(&mut *self.process().buried.lock());
-        self.settle_on_disk();
+        if self.settle_on_disk().is_err() {
+            // They may be the durable ones for ever: `sync` says so.
+            return;
+        }
         for file in buried {
             let _ = self.dir.unlink(&file.name());
         }
@@ -214,9 +234,10 @@ impl Shared {
 
     /// Where power loss is provided for, waits until the log is on disk. A failure is remembered
     /// for the next `sync`.
-    pub(crate) fn settle_on_disk(&self) {
-        if self.head.settings().power_loss == PowerLoss::Recover {
-            let _ = self.sync_to_tail();
+    pub(crate) fn settle_on_disk(&self) -> Result<()> {
+        match self.head.settings().power_loss {
+            PowerLoss::Recover => self.sync_to_tail().map(|_| ()),
+            PowerLoss::Clear => Ok(()),
         }
     }
 
@@ -307,10 +328,14 @@ impl Writer<'_> {
                 }
             }
         }
-        for name in self.shared.value_files()? {
-            if !named.contains(&name) {
-                let _ = self.shared.dir.unlink(&name);
-            }
+        let mut unnamed = self.shared.value_files()?;
+        unnamed.retain(|name| !named.contains(name));
+        if !unnamed.is_empty() {
+            // What replaced them may not be on disk yet.
+            self.shared.settle_on_disk()?;
+        }
+        for name in unnamed {
+            let _ = self.shared.dir.unlink(&name);
         }
         Ok(())
     }

@@ -195,6 +195,8 @@ impl Map {
         if start >= end {
             return Ok(());
         }
+        #[cfg(test)]
+        crate::sys::testing::step(crate::sys::testing::Step::Flush)?;
         loop {
             match self.memory.flush_range(start, end - start) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -115,8 +115,14 @@ impl Drop for Mounted {
 pub(crate) enum Step {
     /// Store a word.
     Store,
-    /// Call the operating system, for a file of this name.
+    /// Make this call of the operating system.
     Call(&'static str),
+    /// Give back the space of a file: its inode.
+    Punch(u64),
+    /// Wait until a file, or the names in a directory, are on disk: its inode.
+    Sync(u64),
+    /// Wait until what was stored through a map is on disk. That map is always the one of `head`.
+    Flush,
 }
 
 type Hook = Box<dyn FnMut(Step) -> io::Result<()>>;

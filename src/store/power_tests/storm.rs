@@ -1,0 +1,272 @@
+//! The power goes, at any moment, again and again: in the middle of operations, and of what brings
+//! the store in order afterwards.
+//!
+//! A store lives one life after the other, each in another boot. In the middle of each operation,
+//! and of opening, images are taken of what a cut would leave ([`Disk::cut`]), and each of them must
+//! be, once opened, the store after one of the operations since the last sync, or after that one;
+//! of this life, as what the life began with was on disk. A life ends with such an image, and the
+//! next begins with it.
+//!
+//! `POWER_SEED` and `POWER_CUTS` have it go on for longer, and from elsewhere.
+
+use std::cell::RefCell;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::disk::{Disk, Image};
+use crate::error::Result;
+use crate::store::Store;
+use crate::store::crash_tests::{
+    Model, Operation, PATIENCE, Random, assert_no_leaks, contents, difference, go_on, open,
+};
+use crate::sys::testing::{Step, watch};
+use crate::sys::trust::pretend::set_boot;
+
+/// Lives of one store, and operations in each.
+const LIVES: u64 = 12;
+const OPERATIONS: u64 = 60;
+/// Cuts in one operation.
+const CUTS: usize = 6;
+
+/// What is done to the store.
+#[derive(Debug)]
+enum Deed {
+    Do(Operation),
+    /// What every write does with `Durability::Sync`.
+    SyncLog,
+    Reopen,
+}
+
+impl Deed {
+    fn random(random: &mut Random, step: u64) -> Deed {
+        match random.below(100) {
+            0..5 => Deed::SyncLog,
+            5..6 => Deed::Reopen,
+            _ => Deed::Do(Operation::random(random, step)),
+        }
+    }
+
+    fn is_sync(&self) -> bool {
+        matches!(self, Deed::SyncLog | Deed::Do(Operation::Sync))
+    }
+
+    /// One in so many stores is cut before.
+    fn rate(&self) -> u64 {
+        match self {
+            Deed::Do(Operation::Transaction(parts)) => 20 + 20 * parts.len() as u64,
+            Deed::Do(Operation::Put(..) | Operation::Remove(_)) => 40,
+            Deed::Do(Operation::Compact | Operation::Repair) => 2000,
+            _ => 200,
+        }
+    }
+
+    fn run(&self, path: &Path, store: &mut Option<Store>) -> Result<()> {
+        let open_store = store.as_ref().unwrap();
+        match self {
+            Deed::Do(operation) => operation.run(open_store),
+            Deed::SyncLog => open_store.sync_log(),
+            Deed::Reopen => {
+                *store = None;
+                *store = Some(open(path));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A number that stands for all that a store holds.
+fn fingerprint(model: &Model) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    model.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The contents that a cut may leave, in order.
+struct Allowed(Vec<(u64, Model)>);
+
+impl Allowed {
+    fn only(model: &Model) -> Allowed {
+        Allowed(vec![(fingerprint(model), model.clone())])
+    }
+
+    fn push(&mut self, model: &Model) {
+        self.0.push((fingerprint(model), model.clone()));
+    }
+
+    #[track_caller]
+    fn assert_has(&self, found: &Model, what: &str) {
+        let mark = fingerprint(found);
+        if self.0.iter().any(|(allowed, _)| *allowed == mark) {
+            return;
+        }
+        let lists = self.0.iter().enumerate().map(|(at, (_, model))| {
+            let is_different = |key: &&Vec<u8>| found.get(*key) != model.get(*key);
+            let keys: std::collections::BTreeSet<_> = found.keys().chain(model.keys()).collect();
+            (keys.into_iter().filter(is_different).count(), at)
+        });
+        let (_, nearest) = lists.min().unwrap();
+        let near = &self.0[nearest].1;
+        panic!(
+            "{what}: none of the {} allowed ones; nearest is {nearest}: {}",
+            self.0.len(),
+            difference(found, [near, near])
+        );
+    }
+}
+
+struct Storm {
+    random: Random,
+    place: tempfile::TempDir,
+    boots: u64,
+    /// The boot of the life that goes on.
+    boot: u64,
+    /// All subsets of so many dirty pages are tried.
+    few: usize,
+    cuts: u64,
+}
+
+impl Storm {
+    fn new(seed: u64, few: usize) -> Storm {
+        let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Storm { random: Random(seed), place, boots: 0, boot: 0, few, cuts: 0 }
+    }
+
+    fn boot(number: u64) {
+        let mut boot = [1; 16];
+        boot[..8].copy_from_slice(&number.to_le_bytes());
+        // In force until the next one: the thread ends with the test.
+        std::mem::forget(set_boot(Some(boot)));
+    }
+
+    /// Runs `work`, and takes images of what cuts in the middle of it would leave.
+    fn cut_in<R>(
+        &mut self,
+        disk: &Rc<RefCell<Disk>>,
+        rate: u64,
+        work: impl FnOnce() -> R,
+    ) -> (R, Vec<(Vec<Image>, String)>) {
+        let taken = Rc::new(RefCell::new(Vec::new()));
+        let (list, disk) = (Rc::clone(&taken), Rc::clone(disk));
+        let (mut random, few, mut count) = (Random(self.random.below(1 << 30)), self.few, 0u64);
+        let hook = move |step: Step| {
+            count += 1;
+            let (cut_rate, back_rate) = match step {
+                Step::Store => (rate, 10 * rate),
+                Step::Call("open") => (50, 50),
+                _ => (4, 20),
+            };
+            let (mut disk, mut list) = (disk.borrow_mut(), list.borrow_mut());
+            if random.below(back_rate) == 0 {
+                disk.write_back(&mut random);
+            }
+            if random.below(cut_rate) == 0 && list.len() < CUTS {
+                let few = if random.below(16) == 0 { few } else { 2 };
+                list.push((disk.cut(&mut random, few, 2), format!("step {count}, {step:?}")));
+            }
+            disk.before(step);
+            Ok(())
+        };
+        let result = watch(hook, work);
+        (result, taken.take())
+    }
+
+    /// Each image is opened, and must be in order.
+    fn verify(&mut self, images: Vec<(Vec<Image>, String)>, allowed: &Allowed, what: &str) {
+        let path = self.place.path().join("image");
+        self.boots += 1;
+        for (images, step) in images {
+            for (at, image) in images.iter().enumerate() {
+                let what = format!("{what}, {step}, image {at}");
+                image.write_to(&path);
+                Storm::boot(self.boots);
+                let store = self.open(&path);
+                let found = contents(&store);
+                allowed.assert_has(&found, &what);
+                assert_eq!(store.check(PATIENCE).unwrap(), [], "{what}");
+                assert_no_leaks(&store, false);
+                drop(store);
+                if self.random.below(50) == 0 {
+                    go_on(&path, &found, &mut self.random, 40);
+                }
+                std::fs::remove_dir_all(&path).unwrap();
+                self.cuts += 1;
+            }
+        }
+        Storm::boot(self.boot);
+    }
+
+    fn open(&self, path: &Path) -> Store {
+        let store = open(path);
+        store.write(PATIENCE, |_| Ok(())).unwrap();
+        store
+    }
+
+    /// One life: from what the last one has left, to an image that the next begins with.
+    fn live(&mut self, path: &Path, allowed: &Allowed, name: &str) -> (Image, Allowed) {
+        self.boots += 1;
+        self.boot = self.boots;
+        Storm::boot(self.boot);
+        let disk = Rc::new(RefCell::new(Disk::of(path)));
+        let (store, images) = self.cut_in(&disk, 300, || {
+            let store = open(path);
+            store.write(PATIENCE, |_| Ok(())).unwrap();
+            store
+        });
+        let mut model = contents(&store);
+        allowed.assert_has(&model, name);
+        let mut allowed = Allowed::only(&model);
+        self.verify(images, &allowed, &format!("{name}, opening"));
+        let mut store = Some(store);
+        let first = self.random.below(1000);
+        for step in 0..1 + self.random.below(OPERATIONS) {
+            let deed = Deed::random(&mut self.random, first + step);
+            if let Deed::Do(operation) = &deed {
+                operation.apply(&mut model);
+            }
+            let (result, images) = self.cut_in(&disk, deed.rate(), || deed.run(path, &mut store));
+            let what: String = format!("{deed:?}").chars().take(100).collect();
+            let what = format!("{name}, operation {step}, {what}");
+            result.unwrap_or_else(|error| panic!("{what}: {error}"));
+            allowed.push(&model);
+            self.verify(images, &allowed, &what);
+            if deed.is_sync() {
+                allowed = Allowed::only(&model);
+            }
+        }
+        let image = disk.borrow_mut().cut(&mut self.random, 0, 1).remove(0);
+        (image, allowed)
+    }
+
+    fn run(&mut self, cuts: u64) {
+        let mut stores = 0;
+        while self.cuts < cuts {
+            let path = self.place.path().join(format!("{stores}.0"));
+            std::fs::create_dir(&path).unwrap();
+            let (mut path, mut allowed) = (path, Allowed::only(&Model::new()));
+            for life in 0..LIVES {
+                let name = format!("store {stores}, life {life}");
+                let (image, left) = self.live(&path, &allowed, &name);
+                std::fs::remove_dir_all(&path).unwrap();
+                let next: PathBuf = self.place.path().join(format!("{stores}.{}", life + 1));
+                image.write_to(&next);
+                (path, allowed) = (next, left);
+            }
+            std::fs::remove_dir_all(&path).unwrap();
+            stores += 1;
+        }
+        println!("{} cuts, in {stores} stores of {LIVES} lives each", self.cuts);
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|it| it.parse().unwrap())
+}
+
+#[test]
+fn what_a_power_cut_leaves_is_a_prefix_with_all_that_was_synced() {
+    let (seed, cuts) = (number("POWER_SEED"), number("POWER_CUTS"));
+    let few = if cuts.is_some() { 12 } else { 4 };
+    Storm::new(seed.unwrap_or(1), few).run(cuts.unwrap_or(3000));
+}
