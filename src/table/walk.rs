@@ -16,6 +16,9 @@ const MAX_RETRIES: usize = if cfg!(loom) { 4 } else { 1 << 16 };
 /// the link that names it is damaged. Each time can be a call of the operating system.
 const MAX_MISSING: usize = if cfg!(loom) { 4 } else { 1 << 10 };
 
+/// So many pages are passed without asking how many there can be.
+const FEW: u64 = 64;
+
 /// No list is longer: entry numbers have 32 bits.
 const MAX_PAGES: u64 = 1 << 26;
 
@@ -31,7 +34,11 @@ pub(crate) fn find_page<S: Space>(
         let mut found: Option<Snapshot> = None;
         let mut next = state_now.first_page;
         // One more than there are pages, for a first page that is dead.
-        for _ in 0..=state_now.pages.min(MAX_PAGES) + 1 {
+        for step in 0..=state_now.pages.min(MAX_PAGES) + 1 {
+            // Links that lead in a circle, and a damaged count.
+            if step > FEW && step > space.pages_there() + 1 {
+                break;
+            }
             let Some(number) = next.checked_sub(1) else { return found };
             // A page is linked before it counts, one at a time.
             let can_be = u64::from(number) <= state_now.pages;
