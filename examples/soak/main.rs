@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Every process does sets, gets, deletes, pushes, pulls, transactions and large values, and now and
-//! then `expire`, `compact`, `check`, or opens the cache anew. Twenty times in an hour's interval, and
-//! once in each, the parent kills one and starts another. At the end the second half is compared with
-//! the first: a descriptor more, a tenth more disk, or memory that has grown by a quarter fails.
+//! then `expire`, `compact`, `check`, or opens the cache anew. After each look at them the parent kills
+//! one and starts another. At the end the last quarter of the time is compared with the second: it
+//! fails if descriptors, memory or disk have grown by more than what differs from moment to moment.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -8,12 +8,14 @@ use crate::Result;
 use crate::watch::Sample;
 
 const SIZE: (u32, u32) = (900, 880);
+/// What a row shows of a sample.
+type Number = fn(&Sample) -> f64;
 const FONT: &str = "sans-serif";
 
 pub(crate) fn draw(path: &Path, samples: &[Sample]) -> Result<()> {
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let rows: [(&str, fn(&Sample) -> f64); 4] = [
+    let rows: [(&str, Number); 4] = [
         ("the most memory of a process, MiB", |it| it.memory_kib as f64 / 1024.0),
         ("the most descriptors of a process", |it| it.descriptors as f64),
         ("disk, MiB", |it| it.disk_bytes as f64 / f64::from(1 << 20)),

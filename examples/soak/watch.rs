@@ -38,6 +38,9 @@ impl fmt::Display for Sample {
     }
 }
 
+/// What is compared of samples.
+type Number = fn(&Sample) -> u64;
+
 struct Member {
     process: Child,
     output: BufReader<ChildStdout>,
@@ -150,9 +153,9 @@ fn own_memory(process: u32) -> Result<u64> {
 pub(crate) fn judge(samples: &[Sample], limit: u64) -> Result<()> {
     let quarter = samples.len() / 4;
     let (early, late) = (&samples[quarter..2 * quarter], &samples[samples.len() - quarter..]);
-    let most = |part: &[Sample], of: fn(&Sample) -> u64| part.iter().map(of).max().unwrap_or(0);
+    let most = |part: &[Sample], of: Number| part.iter().map(of).max().unwrap_or(0);
     // A call that was under way is open for a moment: two files, at most.
-    let rows: [(&str, fn(&Sample) -> u64, u64, u64); 3] = [
+    let rows: [(&str, Number, u64, u64); 3] = [
         ("descriptors", |it| it.descriptors, 0, 2),
         ("KiB of memory", |it| it.memory_kib, 4, 2048),
         ("bytes on disk", |it| it.disk_bytes, 10, limit / 16),

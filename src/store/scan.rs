@@ -22,6 +22,8 @@ use crate::table::{Space, walk};
 
 /// So many steps are taken without asking how many there can be.
 const FEW: u64 = 64;
+/// A walk that finds no way on from a page looks for its place so often before it ends.
+const MAX_LOST: u32 = 64;
 /// Looks at one entry at most so often while writers keep changing it.
 const MAX_RETRIES: usize = 1 << 10;
 
@@ -51,6 +53,9 @@ struct End {
     page: Option<Snapshot>,
     /// The entries of the page that are still to come.
     bitmap: u64,
+    /// How often in a row there was no way on from a page: writers were there first, or its link is
+    /// damaged.
+    lost: u32,
 }
 
 impl Store {
@@ -211,12 +216,17 @@ impl End {
         let Snapshot { number, life, .. } = self.page.take()?;
         let same_life = || pages::snapshot(table, number).filter(|page| page.life == life);
         // The page may have another neighbour by now.
+        self.lost += 1;
+        if self.lost > MAX_LOST {
+            return None;
+        }
         let Some(page) = same_life() else { return Some(()) };
         let neighbour = pages::snapshot(table, side(&page).checked_sub(1)?);
         // Still linked after it was read: so it was read in the life in which it is the neighbour.
         let is_linked = same_life().is_some_and(|again| side(&again) == side(&page));
         if let Some(neighbour) = neighbour.filter(|_| is_linked) {
             self.enter(neighbour);
+            self.lost = 0;
         }
         Some(())
     }
