@@ -10,6 +10,7 @@ use crate::format::entry::PAGE_ENTRIES;
 use crate::format::location::Location;
 use crate::format::record::{Header, Kind};
 use crate::format::slot::Slot;
+use crate::format::state::State;
 use crate::log::reader;
 use crate::store::look::{Meaning, resolve};
 use crate::store::recover::key_in;
@@ -17,8 +18,12 @@ use crate::store::writer::{Found, FoundAt};
 use crate::store::{Shared, Store, Writer};
 use crate::table::lookup::{Verdict, lookup};
 use crate::table::pages::{self, EntryView, Snapshot, bits};
-use crate::table::walk;
+use crate::table::{Space, walk};
 
+/// So many steps are taken without asking how many there can be.
+const FEW: u64 = 64;
+/// A walk that finds no way on from a page looks for its place so often before it ends.
+const MAX_LOST: u32 = 64;
 /// Looks at one entry at most so often while writers keep changing it.
 const MAX_RETRIES: usize = 1 << 10;
 
@@ -48,6 +53,9 @@ struct End {
     page: Option<Snapshot>,
     /// The entries of the page that are still to come.
     bitmap: u64,
+    /// How often in a row there was no way on from a page: writers were there first, or its link is
+    /// damaged.
+    lost: u32,
 }
 
 impl Store {
@@ -74,9 +82,9 @@ impl Scan {
     /// The next key from the front; false at the end.
     pub(crate) fn next(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
         let failures = store.0.table.failures();
-        let mut left = most_entries(store);
-        while self.from < self.to && left > 0 {
-            left -= 1;
+        let mut steps = 0;
+        while self.from < self.to && (steps < FEW || steps < most_entries(store)) {
+            steps += 1;
             let Some((page, index)) = self.step_front(store) else { break };
             let row = store.0.item(page, index, store, item)?;
             // Only now is it known that the entry was of this life of the page.
@@ -111,9 +119,9 @@ impl Scan {
                 return Ok(true);
             }
         }
-        let mut left = most_entries(store);
-        while self.from < self.to && left > 0 {
-            left -= 1;
+        let mut steps = 0;
+        while self.from < self.to && (steps < FEW || steps < most_entries(store)) {
+            steps += 1;
             let Some((page, index)) = self.step_back(store) else { break };
             let row = store.0.item(page, index, store, item)?;
             let is_current = self.back.is_current(store);
@@ -135,7 +143,10 @@ impl Scan {
 
     /// The page and the position in it of the next entry from the front.
     fn step_front(&mut self, store: &Store) -> Option<(u32, u32)> {
-        for _ in 0..=most_pages(store) {
+        for step in 0.. {
+            if step > FEW && step > most_pages(store) {
+                break;
+            }
             let page = self.front.page_or(store, self.from)?;
             if self.front.bitmap != 0 {
                 let index = self.front.bitmap.trailing_zeros();
@@ -149,7 +160,10 @@ impl Scan {
 
     /// The page and the position in it of the next entry from the back.
     fn step_back(&mut self, store: &Store) -> Option<(u32, u32)> {
-        for _ in 0..=most_pages(store) {
+        for step in 0.. {
+            if step > FEW && step > most_pages(store) {
+                break;
+            }
             let page = self.back.page_or(store, self.to.saturating_sub(1))?;
             if self.back.bitmap != 0 {
                 let index = 63 - self.back.bitmap.leading_zeros();
@@ -168,9 +182,13 @@ fn most_entries(store: &Store) -> u64 {
 }
 
 /// Steps between pages within which a walk comes to an entry, if its links are sound; writers may
-/// send it back a few times.
+/// send it back a few times. Asked again with each step, as a step can map more pages.
 fn most_pages(store: &Store) -> u64 {
-    4 * store.state().pages.min(1 << 26) + 64
+    most_steps(&store.0, &store.state())
+}
+
+fn most_steps(shared: &Shared, state: &State) -> u64 {
+    4 * state.pages.min(shared.table.pages_there()) + 64
 }
 
 impl End {
@@ -198,12 +216,17 @@ impl End {
         let Snapshot { number, life, .. } = self.page.take()?;
         let same_life = || pages::snapshot(table, number).filter(|page| page.life == life);
         // The page may have another neighbour by now.
+        self.lost += 1;
+        if self.lost > MAX_LOST {
+            return None;
+        }
         let Some(page) = same_life() else { return Some(()) };
         let neighbour = pages::snapshot(table, side(&page).checked_sub(1)?);
         // Still linked after it was read: so it was read in the life in which it is the neighbour.
         let is_linked = same_life().is_some_and(|again| side(&again) == side(&page));
         if let Some(neighbour) = neighbour.filter(|_| is_linked) {
             self.enter(neighbour);
+            self.lost = 0;
         }
         Some(())
     }
@@ -346,7 +369,8 @@ impl Writer<'_> {
             cursor.last = Some((snapshot.number, snapshot.life));
             cursor.row = snapshot.first_row.saturating_add(1);
             cursor.steps += 1;
-            cursor.is_done = snapshot.next == 0 || cursor.steps > 4 * self.state.pages + 64;
+            cursor.is_done =
+                snapshot.next == 0 || cursor.steps > most_steps(self.shared, &self.state);
             if !wanted(&snapshot) {
                 continue;
             }
@@ -383,7 +407,10 @@ impl Writer<'_> {
         // before it, which may hold what was merged.
         let mut at = self.state.first_page;
         let mut before = None;
-        for _ in 0..=self.state.pages {
+        for step in 0..=self.state.pages {
+            if step > FEW && step > most_steps(self.shared, &self.state) {
+                break;
+            }
             let Some(page) = at.checked_sub(1).and_then(|at| pages::snapshot(table, at)) else {
                 break;
             };

@@ -75,6 +75,13 @@ impl Extents {
         format!("{}.{generation:x}.{extent}", self.name)
     }
 
+    /// Units in the files that this process has mapped.
+    fn mapped(&self) -> u64 {
+        let mapped = self.extents.iter().enumerate().filter(|(_, it)| it.map.get().is_some());
+        let bytes: u64 = mapped.map(|(number, _)| self.extent_bytes(number)).sum();
+        bytes / (self.unit_words as u64 * 8)
+    }
+
     #[inline]
     fn get(&self, generation: u64, unit: u64) -> Option<&[AtomicU64]> {
         let (number, index) = self.place(unit);
@@ -365,6 +372,10 @@ fn adopt(
 }
 
 impl Space for TableFiles {
+    fn pages_there(&self) -> u64 {
+        self.pages.mapped()
+    }
+
     #[inline]
     fn geometry(&self) -> &AtomicU64 {
         match &self.geometry {

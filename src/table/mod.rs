@@ -43,4 +43,8 @@ pub(crate) trait Space {
     fn overflow(&self, number: u32) -> Option<&Line>;
     /// The words of a page: descriptor, then entries.
     fn page(&self, number: u32) -> Option<&[AtomicU64]>;
+    /// How many pages there can be, by the files that are mapped: what was counted may be damaged.
+    fn pages_there(&self) -> u64 {
+        u64::MAX - 1
+    }
 }

@@ -12,9 +12,13 @@ use crate::table::pages::{Snapshot, links, snapshot};
 /// A walk begins again at most so often: each time, a writer has taken a page away in front of it.
 const MAX_RETRIES: usize = if cfg!(loom) { 4 } else { 1 << 16 };
 
-/// A page that is not there at all is looked for so often: the table may be about to be exchanged, or
-/// the link that names it is damaged. Each time can be a call of the operating system.
+/// A page that is not in the list is looked for so often while nothing is applied: a writer may be about
+/// to go on, the table about to be exchanged, or the link that leads there is damaged. Each time can be
+/// a call of the operating system.
 const MAX_MISSING: usize = if cfg!(loom) { 4 } else { 1 << 10 };
+
+/// So many pages are passed without asking how many there can be.
+const FEW: u64 = 64;
 
 /// No list is longer: entry numbers have 32 bits.
 const MAX_PAGES: u64 = 1 << 26;
@@ -31,19 +35,22 @@ pub(crate) fn find_page<S: Space>(
         let mut found: Option<Snapshot> = None;
         let mut next = state_now.first_page;
         // One more than there are pages, for a first page that is dead.
-        for _ in 0..=state_now.pages.min(MAX_PAGES) + 1 {
+        for step in 0..=state_now.pages.min(MAX_PAGES) + 1 {
+            // Links that lead in a circle, and a damaged count.
+            if step > FEW && step > space.pages_there() + 1 {
+                break;
+            }
             let Some(number) = next.checked_sub(1) else { return found };
             // A page is linked before it counts, one at a time.
             let can_be = u64::from(number) <= state_now.pages;
             let Some(page) = can_be.then(|| snapshot(space, number)).flatten() else {
-                if !can_be || space.page(number).is_none() {
-                    missing += 1;
+                let is_first = next == state_now.first_page;
+                if !can_be || !is_first || space.page(number).is_none() {
+                    // Where no writer has gone on meanwhile, none may ever do so.
+                    missing += usize::from(state().0 == applied);
                     if missing == MAX_MISSING {
                         return found;
                     }
-                    continue 'again;
-                }
-                if next != state_now.first_page {
                     continue 'again;
                 }
                 next = links(space.page(number)?).0;

@@ -88,6 +88,17 @@ fn a_page_that_leads_to_itself_is_one_finding_and_shown_once() {
 }
 
 #[test]
+fn a_page_whose_link_leads_nowhere_is_walked_through_and_the_walk_ends() {
+    let dir = place();
+    let cache = filled(dir.path());
+    for links in [0x40000, 0x40000 << 32, u64::MAX, 2, 3] {
+        put(&dir.path().join("entries.1.0"), LINKS, links);
+        assert_eq!(cache.iter().count(), 40, "{links:#x}");
+        assert_eq!(cache.iter().rev().count(), 40, "{links:#x}");
+    }
+}
+
+#[test]
 fn a_walk_that_cannot_read_the_table_ends_behind_its_error() {
     let dir = place();
     let path = dir.path().join("cache");
