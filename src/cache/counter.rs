@@ -1,9 +1,9 @@
 //! Counting: integers that are changed in place.
 
 use crate::cache::Cache;
-use crate::cache::cull::Spared;
 use crate::cache::kind::{KIND_I64, KIND_U64};
 use crate::cache::read::with_scratch;
+use crate::cache::spared::Spared;
 use crate::clock::NEVER;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_buf::{KeyBuf, ToKey};

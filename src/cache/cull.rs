@@ -14,7 +14,6 @@
 //! have moved it.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,7 +21,7 @@ use parking_lot::Mutex;
 use crate::cache::Cache;
 use crate::cache::rank::Ranking;
 use crate::cache::sieve::Hand;
-use crate::cache::write::has_limit;
+use crate::cache::spared::Spared;
 use crate::clock::NEVER;
 use crate::error::{Error, Result};
 use crate::format::record::{CULLED, EXPIRED};
@@ -38,23 +37,6 @@ const STEP_KEYS: u64 = 10;
 const LOOKS: u64 = 8;
 /// Up to this many pages a write looks at all of them.
 const SMALL_PAGES: u64 = 64;
-
-/// The keys that may not go, by their hashes: those just stored.
-pub(crate) enum Spared {
-    None,
-    One(u64),
-    Many(HashSet<u64>),
-}
-
-impl Spared {
-    pub(crate) fn contains(&self, hash: u64) -> bool {
-        match self {
-            Spared::None => false,
-            Spared::One(one) => *one == hash,
-            Spared::Many(many) => many.contains(&hash),
-        }
-    }
-}
 
 /// What a handle remembers of its culling from one write to the next.
 #[derive(Default)]
@@ -126,7 +108,7 @@ impl Cache {
         for _ in 0..=keys.len() {
             let step = self.0.store.write(self.0.timeout, |writer| {
                 let removed = self.cull_step(writer, now_ms, &spared)?;
-                let is_over = has_limit(&self.settings())
+                let is_over = self.settings().has_limit()
                     && writer.demand_now(self.0.place.as_ref()).is_due_here(writer);
                 Ok((removed, is_over))
             });
@@ -146,7 +128,7 @@ impl Cache {
         }
         let place = self.0.place.as_ref();
         let is_due = writer.min_expiry_ms() < now_ms;
-        let demand = if has_limit(&settings) { writer.demand(place) } else { None };
+        let demand = if settings.has_limit() { writer.demand(place) } else { None };
         let is_here = |writer: &Writer<'_>| demand.is_some_and(|it| it.is_due_here(writer));
         let is_exact = settings.exact_cull_count && settings.eviction != Eviction::None;
         let is_full = is_here(writer) || is_exact && volume(&writer.state()) >= settings.share();

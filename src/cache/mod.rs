@@ -66,6 +66,7 @@ pub(crate) mod queue;
 pub(crate) mod rank;
 pub(crate) mod read;
 pub(crate) mod sieve;
+pub(crate) mod spared;
 pub(crate) mod stats;
 pub(crate) mod stream;
 pub(crate) mod tags;

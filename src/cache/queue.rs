@@ -19,9 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
-use crate::cache::cull::Spared;
 use crate::cache::entry::{Entry, SetOptions};
 use crate::cache::read::with_scratch;
+use crate::cache::spared::Spared;
 use crate::cache::value::encode;
 use crate::error::Result;
 use crate::format::key::Key;

@@ -6,7 +6,7 @@
 //! when keys are not stored again, that is the whole oldest page. So a victim costs less than
 //! reading a page, and a cache of up to 256 keys is ranked exactly.
 
-use crate::cache::cull::Spared;
+use crate::cache::spared::Spared;
 use crate::clock::NEVER;
 use crate::error::Result;
 use crate::format::settings::Eviction;

@@ -4,8 +4,8 @@
 //! without a mark goes. The hand belongs to the handle, the marks to the store: with several
 //! processes each has a hand of its own over the same marks.
 
-use crate::cache::cull::Spared;
 use crate::cache::rank::is_evictable;
+use crate::cache::spared::Spared;
 use crate::error::Result;
 use crate::format::entry::Access;
 use crate::store::Writer;

@@ -9,7 +9,7 @@ use crate::cache::Cache;
 use crate::cache::compression::{is_packed, unpack_in_place};
 use crate::cache::entry::SetOptions;
 use crate::cache::kind::{KIND_BYTES, KIND_TEXT};
-use crate::cache::write::{Over, has_limit};
+use crate::cache::write::Over;
 use crate::error::{Error, Result};
 use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::store::space::inline_limit;
@@ -94,7 +94,7 @@ impl Cache {
             return Ok(start.len() as u64);
         }
         // One byte more than can fit shows that it does not.
-        let most = if has_limit(&settings) { settings.size_limit } else { u64::MAX };
+        let most = if settings.has_limit() { settings.size_limit } else { u64::MAX };
         let mut whole = Cursor::new(start).chain(reader).take(most.saturating_add(1));
         let staged = self.0.store.stage(&mut whole, self.0.timeout)?;
         let len = staged.len();

@@ -7,15 +7,15 @@
 use serde::Serialize;
 
 use crate::cache::Cache;
-use crate::cache::cull::Spared;
 use crate::cache::entry::SetOptions;
 use crate::cache::kind::KIND_BYTES;
 use crate::cache::read::with_scratch;
+use crate::cache::spared::Spared;
 use crate::cache::value::encode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::format::record::{FILE_REF_BYTES, FileRef, Header};
-use crate::format::settings::{Eviction, Settings};
+use crate::format::settings::Settings;
 use crate::store::HashedKey;
 use crate::store::space::inline_limit;
 use crate::store::writer::{Found, Put, PutValue};
@@ -257,7 +257,7 @@ impl Cache {
     ) -> Result<()> {
         let around = key.len() + options.tag_bytes()?.len();
         let len = value_len.saturating_add(around as u64);
-        if len <= settings.size_limit || !has_limit(settings) {
+        if len <= settings.size_limit || !settings.has_limit() {
             return Ok(());
         }
         Err(Error::new(
@@ -395,9 +395,4 @@ impl Cache {
         }
         Ok(is_removed)
     }
-}
-
-/// Whether the size limit holds: something must be allowed to go for it.
-pub(crate) fn has_limit(settings: &Settings) -> bool {
-    settings.eviction != Eviction::None && settings.cull_limit > 0
 }

@@ -187,6 +187,11 @@ impl Settings {
         self.size_limit / u64::from(self.shards.max(1))
     }
 
+    /// Whether the size limit holds: something must be allowed to go for it.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.eviction != Eviction::None && self.cull_limit > 0
+    }
+
     /// What is wrong with these settings, if anything.
     pub(crate) fn problem(&self) -> Option<String> {
         if self.value_file_threshold > MAX_VALUE_FILE_THRESHOLD {
