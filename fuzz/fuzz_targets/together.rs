@@ -76,7 +76,9 @@ impl Run<'_> {
             17 => well(cache.check().map(|report| assert!(is_damaged || report.is_clean()))),
             18 => well(cache.clear().map(drop)),
             19 => drop(cache.iter().rev().take(500).count()),
-            20 => well(cache.push_with(&1, firncache::PushOptions::new().side(Side::Front)).map(drop)),
+            20 => {
+                well(cache.push_with(&1, firncache::PushOptions::new().side(Side::Front)).map(drop))
+            }
             21 => self.cache = None,
             _ => self.read_all(),
         }

@@ -19,7 +19,7 @@ const BLOCK: usize = 512;
 const BOOT: usize = 512;
 /// Strides of the short form.
 const BIT_STRIDE: usize = 211;
-const BYTE_STRIDE: usize = 401;
+const BYTE_STRIDE: usize = 1009;
 const BLOCK_STRIDE: usize = 7;
 const CUT_STRIDE: usize = 61;
 

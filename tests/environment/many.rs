@@ -66,7 +66,8 @@ fn many_at_once(place: &Path) {
     let (before, mapped) = (descriptors(), maps());
     let caches: Vec<Cache> = (0..CACHES)
         .map(|number| {
-            let cache = Cache::open(place.join(number.to_string())).unwrap();
+            let small = Cache::options().size_limit(256 << 10);
+            let cache = small.open(place.join(number.to_string())).unwrap();
             cache.set("number", &number).unwrap();
             cache
         })
