@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::format::record::{CULLED, EXPIRED};
 use crate::format::settings::{Eviction, Settings};
 use crate::store::Writer;
-use crate::store::scan::PageCursor;
+use crate::store::page_walk::PageCursor;
 use crate::store::space::volume;
 use crate::table::pages::EntryView;
 

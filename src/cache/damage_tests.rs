@@ -69,7 +69,7 @@ fn a_record_of_the_caches_own_that_is_damaged_leaves_len_off_until_repair() {
         .0
         .store
         .write(cache.0.timeout, |writer| {
-            let mut cursor = crate::store::scan::PageCursor::default();
+            let mut cursor = crate::store::page_walk::PageCursor::default();
             while let Some(page) = writer.page(&mut cursor)? {
                 for view in page.entries {
                     if writer.found(&view)?.is_none() {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::format::entry::PAGE_ENTRIES;
 use crate::format::record::EXPIRED;
 use crate::store::Writer;
-use crate::store::scan::PageCursor;
+use crate::store::page_walk::PageCursor;
 use crate::store::writer::Found;
 use crate::table::pages::{EntryView, Snapshot};
 

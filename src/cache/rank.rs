@@ -11,7 +11,7 @@ use crate::clock::NEVER;
 use crate::error::Result;
 use crate::format::settings::Eviction;
 use crate::store::Writer;
-use crate::store::scan::PageCursor;
+use crate::store::page_walk::PageCursor;
 use crate::table::pages::EntryView;
 
 /// Up to this many pages are ranked whole.

@@ -9,7 +9,7 @@ use crate::cache::spared::Spared;
 use crate::error::Result;
 use crate::format::entry::Access;
 use crate::store::Writer;
-use crate::store::scan::PageCursor;
+use crate::store::page_walk::PageCursor;
 use crate::table::pages::EntryView;
 
 /// Keys that the hand passes at most before it takes one with a mark.

@@ -103,7 +103,7 @@ impl Writer<'_> {
 
     fn clear_in_transaction(&mut self) -> Result<u64> {
         let mut removed = 0;
-        let mut cursor = crate::store::scan::PageCursor::default();
+        let mut cursor = crate::store::page_walk::PageCursor::default();
         while let Some(page) = self.page(&mut cursor)? {
             for view in page.entries {
                 if let Some(found) = self.found(&view)? {

@@ -31,6 +31,7 @@ pub(crate) mod lock;
 pub(crate) mod look;
 pub(crate) mod on_disk;
 pub(crate) mod open;
+pub(crate) mod page_walk;
 pub(crate) mod peers;
 #[cfg(test)]
 mod power_tests;

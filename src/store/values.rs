@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{FileRef, Header, KEEP_ACCESS};
 use crate::format::settings::PowerLoss;
-use crate::store::scan::PageCursor;
+use crate::store::page_walk::PageCursor;
 use crate::store::{Shared, Store, Writer};
 use crate::sys::file::Dir;
 use crate::sys::liveness;
