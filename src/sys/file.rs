@@ -152,6 +152,14 @@ impl Dir {
         Ok(rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::empty())?)
     }
 
+    /// Removes a directory, if it is empty.
+    pub(crate) fn remove_dir(&self, name: &str) -> io::Result<()> {
+        #[cfg(test)]
+        crate::sys::testing::step(crate::sys::testing::Step::Call("rmdir"))?;
+        let (parent, last) = self.parent(name)?;
+        Ok(rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::REMOVEDIR)?)
+    }
+
     /// Whether the name is taken, by whatever it is.
     pub(crate) fn exists(&self, name: &str) -> io::Result<bool> {
         let found = self.parent(name).and_then(|(parent, last)| {
