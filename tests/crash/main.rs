@@ -22,9 +22,11 @@
 
 mod contents;
 mod errors;
+mod limits;
 mod operations;
 mod picture;
 mod steps;
+mod stopped;
 mod syscalls;
 mod tracer;
 mod victim;
