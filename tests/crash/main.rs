@@ -21,6 +21,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod contents;
+mod copied;
 mod errors;
 mod limits;
 mod operations;
