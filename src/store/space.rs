@@ -145,10 +145,19 @@ impl<'a> Writer<'a> {
         let next = self.tail.segment().next();
         let units = segment_units(&self.state, &shared.head.settings());
         for segment in [next, next.next()] {
-            self.create_segment(segment, units)?;
+            self.reserve_segment(segment, units)?;
         }
         shared.process().note_disk_full(false);
         Ok(())
+    }
+
+    /// Makes the file of a segment ahead of its time. Until the segment begins, another file may get
+    /// its name, so this one is not taken for it: a map of it would show no records, and draining
+    /// would give up those that another process has written.
+    fn reserve_segment(&self, segment: Segment, units: u64) -> Result<()> {
+        let created = self.create_segment(segment, units);
+        self.shared.log.forget(segment);
+        created
     }
 
     fn create_segment(&self, segment: Segment, units: u64) -> Result<()> {
@@ -284,7 +293,7 @@ impl<'a> Writer<'a> {
                     // Where there is no room for the one after it, this is known now, and draining
                     // finds some while removals still have a segment to go on in.
                     let units = segment_units(&state, settings);
-                    let _ = self.create_segment(next.next(), units);
+                    let _ = self.reserve_segment(next.next(), units);
                 }
                 Ok((size, 0))
             }
