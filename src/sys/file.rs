@@ -76,7 +76,7 @@ impl Dir {
 
     /// Whether files can be made in it: by its permissions, and because the file system is not
     /// mounted read-only.
-    pub(crate) fn is_writable(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> io::Result<bool> {
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         let ask = |flags| rustix::fs::accessat(&self.descriptor, ".", wanted, flags);
         let allowed = match ask(AtFlags::EACCESS) {
@@ -84,9 +84,14 @@ impl Dir {
             Err(Errno::NOSYS | Errno::INVAL) => ask(AtFlags::empty()),
             answer => answer,
         };
-        let mounted = rustix::fs::fstatvfs(&self.descriptor);
-        allowed.is_ok()
-            && mounted.is_ok_and(|facts| !facts.f_flag.contains(StatVfsMountFlags::RDONLY))
+        match allowed {
+            Ok(()) => {
+                let mounted = rustix::fs::fstatvfs(&self.descriptor)?;
+                Ok(!mounted.f_flag.contains(StatVfsMountFlags::RDONLY))
+            }
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens a regular file that exists.
