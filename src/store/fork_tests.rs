@@ -131,30 +131,6 @@ fn a_segment_begun_in_vain_is_not_written_to_when_it_was_made_anew() {
     check(&store);
 }
 
-/// Of a file that was made ahead, and that another process has since replaced by a drained one.
-#[test]
-fn a_segment_made_ahead_is_not_taken_for_empty() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), 100_000);
-    for round in 0..20 {
-        (0..30).for_each(|n| put(&store, 1000 + n % 3, &[1; 900]));
-        let other = Child::fork(|| {
-            for key in 0..200 {
-                put(&store, key, &telling(key, round, 3));
-                put(&store, 2000 + key % 3, &[2; 300]);
-            }
-            true
-        });
-        assert!(other.succeeded());
-        (0..200).for_each(|n| put(&store, 1000 + n % 3, &[3; 300]));
-        for key in 0..200 {
-            let value = get(&store, key).expect("a key is missing");
-            assert_eq!(told(key, &value), round, "key {key}");
-        }
-        check(&store);
-    }
-}
-
 #[test]
 fn a_child_that_drops_its_parents_transaction_leaves_it_the_lock() {
     let dir = tempfile::tempdir().unwrap();

@@ -31,7 +31,7 @@ fn a_copy_of_a_live_directory_holds_only_what_was_written() {
             for key in 0..40 + round {
                 version += 1;
                 cache.set_bytes(key, &[key, version].map(u64::to_le_bytes).concat()).unwrap();
-                if version % 5 == 0 {
+                if version.is_multiple_of(5) {
                     cache.delete((key + version) % 40).unwrap();
                 }
             }

@@ -160,6 +160,16 @@ fn end(mut parent: Parent) {
     drop(dir);
 }
 
+/// Ten processes make a cache together, and are killed as soon as they are at work. In one of ten
+/// such beginnings, segments that had been made ahead of their time were once given up with what
+/// others had written to them.
+#[test]
+fn a_cache_that_many_begin_at_once_loses_nothing() {
+    for _ in 0..20 {
+        end(Parent::new());
+    }
+}
+
 /// One after the other, as fast as they can be replaced; at any moment of their life, from the
 /// opening on.
 #[test]
