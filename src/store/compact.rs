@@ -26,6 +26,8 @@ const MOVES: u64 = 64 * 1024 / 8;
 /// ahead: a file is drained while one segment is active, that segment is sealed, and when the next
 /// one is sealed, too, the disk has it. Where nobody waits for the disk, one is enough.
 const SPARES: u64 = 3;
+/// Drained files that must be there on a full disk: one for puts, two for removals.
+pub(crate) const NEEDED: u32 = 3;
 /// Surplus files that one write deletes at most.
 const DISCARDS: u32 = 4;
 /// What `compact` leaves dead: an eighth of what is live.
@@ -82,16 +84,19 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn waiting(&self) -> u32 {
+    /// How many drained files wait to be used again.
+    pub(crate) fn waiting(&self) -> u32 {
         self.state.first.since(self.state.oldest)
     }
 
     /// Bytes that the log may have for its live bytes, and the size of a segment. On a full disk the
-    /// log may have no more than it must: removals need the space that compaction finds.
+    /// log may have no more than it must until enough drained files wait: removals need the space that
+    /// compaction finds, and it must be found before the last of it is used.
     fn allowance(&self) -> (u64, u64) {
         let live = self.state.live_bytes;
         let segment = 8 * segment_units(&self.state, &self.shared.head.settings());
-        let dead = if self.shared.process().is_disk_full() { 0 } else { live / 2 };
+        let is_scarce = self.shared.process().is_disk_full() && self.waiting() < NEEDED;
+        let dead = if is_scarce { 0 } else { live / 2 };
         (live + dead, segment)
     }
 
@@ -103,7 +108,9 @@ impl Writer<'_> {
             self.room_for_job(header.units())?;
             let (allowed, segment) = self.allowance();
             let is_surplus = 8 * self.state.log_units > allowed + 2 * segment;
-            if self.waiting() == 0 || !is_surplus {
+            // On a full disk the last ones are what removals go on in.
+            let kept = if self.shared.process().is_disk_full() { NEEDED } else { 0 };
+            if self.waiting() <= kept || !is_surplus {
                 return Ok(());
             }
             let oldest = self.state.oldest;

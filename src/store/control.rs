@@ -83,14 +83,23 @@ impl Writer<'_> {
     /// Removes every key; how many there were, without the cache's own. Takes the same time however many.
     pub(crate) fn clear(&mut self) -> Result<u64> {
         if self.session.overlay.is_some() {
-            return self.clear_in_transaction();
+            return self.clear_key_by_key();
         }
+        match self.clear_at_once() {
+            // A full disk has no room for a new table, but for removals.
+            Err(error) if error.kind() == ErrorKind::Full => {
+                self.discard_other_tables()?;
+                self.clear_key_by_key()
+            }
+            done => done,
+        }
+    }
+
+    fn clear_at_once(&mut self) -> Result<u64> {
         let removed = self.state.user_len();
         let generation = self.state.geometry.next_generation();
         // What a rebuild that was cut short left under this number is no empty table.
-        for name in self.shared.table.stale_files(self.state.geometry.generation())? {
-            self.shared.discard_file(&name);
-        }
+        self.discard_other_tables()?;
         self.shared.table.begin_generation(generation)?;
         // In one segment, so that the settings are not dropped with the segments before it.
         self.room_for_job(32)?;
@@ -101,11 +110,20 @@ impl Writer<'_> {
         Ok(removed)
     }
 
-    fn clear_in_transaction(&mut self) -> Result<u64> {
+    fn discard_other_tables(&self) -> Result<()> {
+        for name in self.shared.table.stale_files(self.state.geometry.generation())? {
+            self.shared.discard_file(&name);
+        }
+        Ok(())
+    }
+
+    fn clear_key_by_key(&mut self) -> Result<u64> {
         let mut removed = 0;
         let mut cursor = crate::store::page_walk::PageCursor::default();
         while let Some(page) = self.page(&mut cursor)? {
             for view in page.entries {
+                // Upkeep between two removals may have moved it.
+                let Some(view) = self.current(&view) else { continue };
                 if let Some(found) = self.found(&view)? {
                     self.remove_entry(&view, 0)?;
                     removed += u64::from(!found.header.is_control());

@@ -132,6 +132,22 @@ fn a_segment_begun_in_vain_is_not_written_to_when_it_was_made_anew() {
 }
 
 #[test]
+fn a_child_that_drops_its_parents_transaction_leaves_it_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let begun = Cell::new(Some(store.begin(PATIENCE).unwrap()));
+    put(&store, 1, b"v");
+    let child = Child::fork(|| {
+        drop(begun.take());
+        store.write(Duration::from_millis(20), |_| Ok(())).is_err()
+    });
+    assert!(child.succeeded());
+    begun.take().unwrap().commit().unwrap();
+    assert!(get(&store, 1).is_some());
+    check(&store);
+}
+
+#[test]
 fn want_of_descriptors_is_an_error_and_no_miss() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1 << 30);

@@ -70,7 +70,7 @@ impl Store {
             vouch_for(&dir)?;
         }
         let (device, inode) = dir.identity().map_err(failed)?;
-        let is_writable = dir.is_writable();
+        let is_writable = dir.is_writable().map_err(failed)?;
         let read_only = options.read_only || !is_writable;
         let mut open = OPEN.get().lock();
         if let Some(shared) = open.get(&(device, inode, read_only)).and_then(Weak::upgrade)

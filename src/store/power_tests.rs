@@ -250,3 +250,38 @@ fn a_value_file_ends_the_history_if_it_is_lost_and_not_if_it_was_replaced() {
         check(&store);
     }
 }
+
+#[test]
+fn a_removed_key_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    (0..20).for_each(|key| put(&store, key, b"v"));
+    (0..20).step_by(2).for_each(|key| assert!(remove(&store, key)));
+    drop((store, first));
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    assert!((0..20).all(|key| get(&store, key).is_some() == (key % 2 == 1)));
+    check(&store);
+}
+
+/// What is drained may be the only durable copy, until what it was moved to is on disk.
+#[test]
+fn no_segment_is_used_again_before_the_disk_has_what_came_after_it() {
+    for fails in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 100_000);
+        let renamed = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&renamed);
+        let hook = move |step: Step| {
+            counted.set(counted.get() + u32::from(step == Step::Call("rename")));
+            match fails && step == Step::Call("fdatasync") {
+                true => Err(std::io::ErrorKind::Other.into()),
+                false => Ok(()),
+            }
+        };
+        watch(hook, || (0..3000).for_each(|n| put(&store, n % 20, &[7; 300])));
+        assert_eq!(renamed.get() == 0, fails, "{} renamed", renamed.get());
+        check(&store);
+    }
+}

@@ -30,7 +30,7 @@ pub(crate) struct Process {
     pub(crate) session: ReentrantMutex<RefCell<Session>>,
     /// Up to where the log is known to be on disk from syncs of this process; 0 for nowhere.
     pub(crate) synced: AtomicU64,
-    /// A segment could not be made for want of space, and none has been made since.
+    /// A segment could not be made for want of space, and no two have been made since.
     disk_full: AtomicBool,
     /// Up to which segment the names of the files, and `head`, are known to be on disk from syncs of
     /// this process; 0 for none.
@@ -56,7 +56,7 @@ impl Process {
         }
     }
 
-    /// Whether the disk was full when a segment was last to be made.
+    /// Whether the disk counts as full.
     pub(crate) fn is_disk_full(&self) -> bool {
         self.disk_full.load(Ordering::Relaxed)
     }

@@ -13,6 +13,7 @@ use crate::format::state::State;
 use crate::log::segments::MAX_SEGMENTS;
 use crate::log::writer::begin_reuse;
 use crate::store::apply::Record;
+use crate::store::compact::NEEDED;
 use crate::store::{Shared, Writer};
 use crate::sys::file::punch;
 use crate::sys::sync::{AtomicU64, Ordering};
@@ -126,20 +127,37 @@ impl<'a> Writer<'a> {
         self.room(units, reserve)
     }
 
-    /// Before a put begins a segment: where no drained file waits, allocates that one and the one
-    /// after it. A disk that is full is then full for puts, while removals and compaction still have
-    /// a segment to go on in.
+    /// Before a put begins a segment: where too few drained files wait, allocates that one and the
+    /// one after it. A disk that is full is then full for puts, while removals and compaction still
+    /// have a segment to go on in.
     fn reserve_second_next(&mut self) -> Result<()> {
-        if self.state.oldest != self.state.first {
+        let is_full = self.shared.process().is_disk_full();
+        let enough = match self.shared.head.settings().power_loss {
+            _ if is_full => NEEDED,
+            PowerLoss::Recover => 2,
+            // There, one is all that waits as a rule.
+            PowerLoss::Clear => 1,
+        };
+        if self.waiting() >= enough {
             return Ok(());
         }
         let shared = self.shared;
         let next = self.tail.segment().next();
         let units = segment_units(&self.state, &shared.head.settings());
         for segment in [next, next.next()] {
-            self.create_segment(segment, units)?;
+            self.reserve_segment(segment, units)?;
         }
+        shared.process().note_disk_full(false);
         Ok(())
+    }
+
+    /// Makes the file of a segment ahead of its time. Until the segment begins, another file may get
+    /// its name, so this one is not taken for it: a map of it would show no records, and draining
+    /// would give up those that another process has written.
+    fn reserve_segment(&self, segment: Segment, units: u64) -> Result<()> {
+        let created = self.create_segment(segment, units);
+        self.shared.log.forget(segment);
+        created
     }
 
     fn create_segment(&self, segment: Segment, units: u64) -> Result<()> {
@@ -148,8 +166,10 @@ impl<'a> Writer<'a> {
             shared.log.create(segment, units, |other| shared.is_gone(other) && other != segment);
         let created = created
             .map_err(|source| shared.failed("make the segment", &segment.file_name(), source));
-        let is_full = created.as_ref().is_err_and(|error| error.kind() == ErrorKind::Full);
-        shared.process().note_disk_full(is_full);
+        if created.as_ref().is_err_and(|error| error.kind() == ErrorKind::Full) {
+            // Room for one more, a smaller one perhaps, would not mean the contrary.
+            shared.process().note_disk_full(true);
+        }
         created
     }
 
@@ -252,6 +272,7 @@ impl<'a> Writer<'a> {
             && self.spare_units(state.oldest)? == Some(size)
             && self.is_reusable(state.oldest, settings)?
         {
+            self.reserve_name(next)?;
             return Ok((size, size));
         }
         match self.write_segment_header(next, size) {
@@ -260,12 +281,38 @@ impl<'a> Writer<'a> {
                 let units = self.spare_units(state.oldest)?.unwrap_or(0);
                 let _ = shared.settle_on_disk();
                 self.state.synced = shared.synced();
-                match units >= least && self.is_reusable(state.oldest, settings)? {
-                    true => Ok((units, units)),
-                    false => Err(error),
+                if units < least || !self.is_reusable(state.oldest, settings)? {
+                    return Err(error);
                 }
+                self.reserve_name(next)?;
+                Ok((units, units))
             }
-            other => other.map(|()| (size, 0)),
+            other => {
+                other?;
+                if state.oldest == state.first {
+                    // Where there is no room for the one after it, this is known now, and draining
+                    // finds some while removals still have a segment to go on in.
+                    let units = segment_units(&state, settings);
+                    let _ = self.reserve_segment(next.next(), units);
+                }
+                Ok((size, 0))
+            }
+        }
+    }
+
+    /// On a full disk, takes the name that a drained file is to get: a name more can need a block
+    /// more for the directory, and one that is there already does not. To be had before the record
+    /// that says so is committed, as applying must not need space.
+    fn reserve_name(&self, next: Segment) -> Result<()> {
+        if !self.shared.process().is_disk_full() {
+            return Ok(());
+        }
+        let name = next.file_name();
+        match self.shared.dir.create_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(self.shared.failed("make the segment", &name, error))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -337,6 +337,10 @@ impl Writer<'_> {
         for name in unnamed {
             let _ = self.shared.dir.unlink(&name);
         }
+        // Files get their own name with the lock held, so nobody is about to use an empty one.
+        for sub in self.shared.list(VALUES)?.into_iter().filter(|name| is_hex(name, 2)) {
+            let _ = self.shared.dir.remove_dir(&format!("{VALUES}/{sub}"));
+        }
         Ok(())
     }
 }

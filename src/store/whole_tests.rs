@@ -164,3 +164,33 @@ fn a_key_that_is_always_there_is_never_missed() {
         "repair"
     );
 }
+
+/// However many dead records there are, one write looks at no more than it pays for.
+#[test]
+fn a_write_looks_at_a_small_part_of_a_dead_segment() {
+    /// Records that a small write looks at, 32 and some for its own size; and with them what a
+    /// segment leaves unused at its end.
+    const RECORDS: u64 = 40;
+    const SEGMENT_UNITS: u64 = 64 * 1024 / 8;
+    const UNUSED_UNITS: u64 = 512;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let tail = || store.shared().head.tail().unit();
+    let before = tail();
+    put(&store, 1, b"v");
+    put(&store, 1, b"v");
+    let record = tail() - before;
+    let (mut before, mut segments) = (store.state().drained, 0);
+    for _ in 0..20_000 {
+        put(&store, 1, b"v");
+        let now = store.state().drained;
+        let looked = match now.segment().since(before.segment()) {
+            0 => now.unit() - before.unit(),
+            _ => SEGMENT_UNITS - before.unit() - UNUSED_UNITS.min(SEGMENT_UNITS - before.unit()),
+        };
+        assert!(looked <= RECORDS * record, "{looked} units, records have less than {record}");
+        segments += u64::from(now.segment() != before.segment());
+        before = now;
+    }
+    assert!(segments > 2, "nothing was drained");
+}

@@ -76,7 +76,7 @@ impl Dir {
 
     /// Whether files can be made in it: by its permissions, and because the file system is not
     /// mounted read-only.
-    pub(crate) fn is_writable(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> io::Result<bool> {
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         let ask = |flags| rustix::fs::accessat(&self.descriptor, ".", wanted, flags);
         let allowed = match ask(AtFlags::EACCESS) {
@@ -84,9 +84,14 @@ impl Dir {
             Err(Errno::NOSYS | Errno::INVAL) => ask(AtFlags::empty()),
             answer => answer,
         };
-        let mounted = rustix::fs::fstatvfs(&self.descriptor);
-        allowed.is_ok()
-            && mounted.is_ok_and(|facts| !facts.f_flag.contains(StatVfsMountFlags::RDONLY))
+        match allowed {
+            Ok(()) => {
+                let mounted = rustix::fs::fstatvfs(&self.descriptor)?;
+                Ok(!mounted.f_flag.contains(StatVfsMountFlags::RDONLY))
+            }
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens a regular file that exists.
@@ -150,6 +155,14 @@ impl Dir {
         step(Step::Call("unlink"))?;
         let (parent, last) = self.parent(name)?;
         Ok(rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::empty())?)
+    }
+
+    /// Removes a directory, if it is empty.
+    pub(crate) fn remove_dir(&self, name: &str) -> io::Result<()> {
+        #[cfg(test)]
+        crate::sys::testing::step(crate::sys::testing::Step::Call("rmdir"))?;
+        let (parent, last) = self.parent(name)?;
+        Ok(rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::REMOVEDIR)?)
     }
 
     /// Whether the name is taken, by whatever it is.

@@ -21,10 +21,13 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod contents;
+mod copied;
 mod errors;
+mod limits;
 mod operations;
 mod picture;
 mod steps;
+mod stopped;
 mod syscalls;
 mod tracer;
 mod victim;

@@ -15,7 +15,7 @@ const DIRECTORY: &str = "FIRNCACHE_CRASH_DIRECTORY";
 /// What every line of a victim begins with, as the test harness writes there, too.
 const MARK: &str = "> ";
 /// After so many seconds a victim is ended by a signal: it hangs.
-const ALARM: u32 = 120;
+const ALARM: u32 = 900;
 
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();

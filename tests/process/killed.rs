@@ -76,6 +76,8 @@ impl Parent {
             let lines = worker.kill();
             self.hear(*slot, lines);
         }
+        // What was committed and not yet seen is seen when somebody has taken the lock.
+        assert!(!self.cache.delete("nobody's key").unwrap());
         for slot in slots {
             if let Some(ledger) = self.ledgers.get_mut(*slot as usize) {
                 ledger.settle(&self.cache, *slot);
@@ -142,6 +144,12 @@ fn killed_writers_lose_nothing_and_block_nobody() {
         parent.start_missing();
         rounds += 1;
     }
+    end(parent);
+    println!("{rounds} rounds of killing");
+}
+
+/// Kills all that are left; everything that was acknowledged is there, now and after reopening.
+fn end(mut parent: Parent) {
     parent.kill(&(0..SLOTS).collect::<Vec<_>>());
     assert_clean(&parent.cache);
     let Parent { cache, directory, mut ledgers, dir, .. } = parent;
@@ -150,5 +158,41 @@ fn killed_writers_lose_nothing_and_block_nobody() {
     cache.compact().unwrap();
     assert_reopened(&directory, &mut ledgers);
     drop(dir);
-    println!("{rounds} rounds of killing");
+}
+
+/// Ten processes make a cache together, and are killed as soon as they are at work. In one of ten
+/// such beginnings, segments that had been made ahead of their time were once given up with what
+/// others had written to them.
+#[test]
+fn a_cache_that_many_begin_at_once_loses_nothing() {
+    for _ in 0..20 {
+        end(Parent::new());
+    }
+}
+
+/// One after the other, as fast as they can be replaced; at any moment of their life, from the
+/// opening on.
+#[test]
+fn a_storm_of_kills_loses_nothing() {
+    /// After so many kills, everybody must have got on.
+    const PROGRESS: u64 = 100;
+    let mut parent = Parent::new();
+    let mut random = Random::new(7);
+    let asked = std::env::var("CRASH_SECONDS").ok();
+    let seconds = asked.map_or(10, |it| it.parse().expect("a number of seconds"));
+    let (start, mut kills) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(seconds) {
+        parent.hear_all();
+        parent.kill(&[random.below(SLOTS)]);
+        assert_clean(&parent.cache);
+        parent.start_missing();
+        kills += 1;
+        if kills % PROGRESS == 0 {
+            parent.await_progress();
+            assert_counters(&parent.cache, &parent.ledgers, false);
+        }
+    }
+    let took = start.elapsed().as_secs_f64();
+    end(parent);
+    println!("{kills} kills, {:.0} in a second", kills as f64 / took);
 }

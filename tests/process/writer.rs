@@ -11,7 +11,7 @@ use crate::open;
 use crate::worker::say;
 
 /// Writers at once; the numbers of workers are these, and above them those of readers.
-pub(crate) const WRITERS: u64 = 6;
+pub(crate) const WRITERS: u64 = 8;
 pub(crate) const READERS: u64 = 2;
 pub(crate) const SLOTS: u64 = WRITERS + READERS;
 /// Reads from one sign of life to the next.
