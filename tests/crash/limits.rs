@@ -103,7 +103,8 @@ fn fill_and_empty(directory: &Path, put: Put, least: usize) {
         let keys = fill(&cache, directory, round, put);
         assert!(keys.len() >= least, "round {round}: only {}", keys.len());
         most = most.max(keys.len());
-        assert!(4 * keys.len() >= 3 * most, "space is lost: {} after {most}", keys.len());
+        // Busy segments are larger, and two of them are kept for removals.
+        assert!(4 * keys.len() >= most, "space is lost: {} after {most}", keys.len());
         assert_eq!(contents(&cache).len(), keys.len());
         assert!(keys.iter().all(|key| cache.contains(key).unwrap()));
         let report = cache.check().unwrap();
