@@ -24,6 +24,8 @@ pub(crate) mod durability;
 mod failure_tests;
 #[cfg(test)]
 mod fork_tests;
+#[cfg(test)]
+mod forked_anywhere_tests;
 pub(crate) mod grow;
 pub(crate) mod head;
 pub(crate) mod history;

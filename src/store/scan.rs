@@ -83,7 +83,7 @@ impl Scan {
     pub(crate) fn next(&mut self, store: &Store, item: &mut Item) -> Result<bool> {
         let failures = store.0.table.failures();
         let mut steps = 0;
-        while self.from < self.to && (steps < FEW || steps < most_entries(store)) {
+        while self.from < self.to && (steps < FEW || steps < PAGE_ENTRIES * most_pages(store)) {
             steps += 1;
             let Some((page, index)) = self.step_front(store) else { break };
             let row = store.0.item(page, index, store, item)?;
@@ -120,7 +120,7 @@ impl Scan {
             }
         }
         let mut steps = 0;
-        while self.from < self.to && (steps < FEW || steps < most_entries(store)) {
+        while self.from < self.to && (steps < FEW || steps < PAGE_ENTRIES * most_pages(store)) {
             steps += 1;
             let Some((page, index)) = self.step_back(store) else { break };
             let row = store.0.item(page, index, store, item)?;
@@ -174,11 +174,6 @@ impl Scan {
         }
         None
     }
-}
-
-/// Entries within which a walk comes to one that it has not met.
-fn most_entries(store: &Store) -> u64 {
-    PAGE_ENTRIES * most_pages(store)
 }
 
 /// Steps between pages within which a walk comes to an entry, if its links are sound; writers may
