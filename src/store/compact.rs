@@ -10,12 +10,14 @@ use std::time::Duration;
 use crate::error::{ErrorKind, Result};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{CONTROL, HEADER_WORDS, Header, KEEP_ACCESS, Kind, TRANSACTION};
+use crate::format::segment::{HEADER_UNITS, SegmentHeader};
 use crate::format::settings::PowerLoss;
 use crate::log::copy::copy_out;
 use crate::log::reader;
 use crate::store::recover::key_in;
 use crate::store::space::segment_units;
 use crate::store::{Store, Writer};
+use crate::sys::sync::{AtomicU64, Ordering};
 use crate::table::{pages, publish};
 
 /// Records that one write looks at, beside those that it pays for by its own size.
@@ -163,12 +165,30 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// The words of the oldest segment. Where the header there is another's, the map may be of a file
+    /// that has lost the segment's name since; taking that for the segment would give up all that is
+    /// live in it.
+    fn words_to_drain(&self, at: Location) -> Result<Option<&[AtomicU64]>> {
+        let words = self.words(at)?;
+        if at.unit() != HEADER_UNITS || words.is_some_and(|words| self.is_of(at.segment(), words)) {
+            return Ok(words);
+        }
+        self.shared.reopen_segment(at.segment())
+    }
+
+    fn is_of(&self, segment: Segment, words: &[AtomicU64]) -> bool {
+        let Some(words) = words.first_chunk() else { return false };
+        let words = words.each_ref().map(|word| word.load(Ordering::Relaxed));
+        SegmentHeader::decode(&words, self.shared.identity.store_id)
+            .is_some_and(|header| header.segment == segment)
+    }
+
     /// Reads the headers of the next records to drain and starts loading the buckets of their
     /// keys. True if the end of the segment was reached.
     fn look_ahead(&self, looks: u64, ahead: &mut Vec<Ahead>, body: &mut Vec<u8>) -> Result<bool> {
         ahead.clear();
         let mut at = self.state.drained;
-        let Some(words) = self.words(at)? else { return Ok(true) };
+        let Some(words) = self.words_to_drain(at)? else { return Ok(true) };
         for _ in 0..looks {
             if at.unit() + HEADER_WORDS as u64 >= words.len() as u64 {
                 return Ok(true);

@@ -194,3 +194,24 @@ fn a_write_looks_at_a_small_part_of_a_dead_segment() {
     }
     assert!(segments > 2, "nothing was drained");
 }
+
+/// A map of a file that was made under a segment's name and has lost it since shows no records.
+#[test]
+fn a_map_of_another_file_is_not_drained() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    (0..200).for_each(|key| put(&store, key, &telling(key, 1, 20)));
+    let first = store.state().first;
+    assert!(store.shared().head.tail().segment().is_after(first), "all is in one segment");
+    let (path, aside) = (dir.path().join(first.file_name()), dir.path().join("aside"));
+    let units = std::fs::metadata(&path).unwrap().len() / 8;
+    std::fs::rename(&path, &aside).unwrap();
+    store.shared().log.create(first, units, |_| false).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    let last = store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
+    while store.write(PATIENCE, |writer| writer.drain_to(last)).unwrap() {}
+    for key in 0..200 {
+        assert_eq!(get(&store, key).expect("a key is missing"), telling(key, 1, 20), "key {key}");
+    }
+    check(&store);
+}
