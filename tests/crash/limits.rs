@@ -27,7 +27,7 @@ impl Mounted {
         let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let image = place.path().join("image");
         std::fs::File::create(&image).unwrap().set_len(size_mib << 20).unwrap();
-        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).output();
+        let made = Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).arg(&image).output();
         if !made.is_ok_and(|made| made.status.success()) {
             return Mounted::skip("an ext4 cannot be made");
         }
@@ -145,9 +145,9 @@ fn a_disk_without_inodes_is_full_and_nothing_else() {
 
 #[test]
 fn a_full_ext4_is_full_and_nothing_else() {
-    let Some(mounted) = Mounted::ext4(8) else { return };
+    let Some(mounted) = Mounted::ext4(16) else { return };
     fill_and_empty(&mounted.directory(), put_small, 3000);
-    let Some(mounted) = Mounted::ext4(8) else { return };
+    let Some(mounted) = Mounted::ext4(16) else { return };
     fill_and_empty(&mounted.directory(), put_large, 300);
 }
 
