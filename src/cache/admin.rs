@@ -292,12 +292,15 @@ impl Cache {
     }
 
     /// Removes every key; gives their number. Takes about as long whatever the number, except
-    /// inside a transaction.
+    /// inside a transaction, and where the disk has no space for a new, empty table: then keys are
+    /// removed one by one.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
-    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly).
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly);
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) on a disk that is so full that a part of the keys
+    /// is left.
     ///
     /// ```
     /// # let cache = firncache::Cache::temporary()?;
