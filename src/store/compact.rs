@@ -1,7 +1,7 @@
 //! Compaction: the oldest segment is drained into the head of the log, a little with every write.
 //!
-//! The log is kept within three halves of its live bytes and two segments. When it is about to
-//! pass that, each write also looks at some records of the oldest segment and appends those that
+//! The log is kept within twice its live bytes and two segments, within three halves near the size
+//! limit. When it is about to pass that, each write also looks at some records of the oldest segment and appends those that
 //! are still current again, as ordinary records that name the old place as previous. A drained
 //! segment waits until the disk has what it held, and then becomes the next segment.
 
@@ -15,7 +15,7 @@ use crate::format::settings::PowerLoss;
 use crate::log::copy::copy_out;
 use crate::log::reader;
 use crate::store::recover::key_in;
-use crate::store::space::segment_units;
+use crate::store::space::{most_dead, segment_units};
 use crate::store::{Store, Writer};
 use crate::sys::sync::{AtomicU64, Ordering};
 use crate::table::{pages, publish};
@@ -96,9 +96,10 @@ impl Writer<'_> {
     /// compaction finds, and it must be found before the last of it is used.
     fn allowance(&self) -> (u64, u64) {
         let live = self.state.live_bytes;
-        let segment = 8 * segment_units(&self.state, &self.shared.head.settings());
+        let settings = self.shared.head.settings();
+        let segment = 8 * segment_units(&self.state, &settings);
         let is_scarce = self.shared.process().is_disk_full() && self.waiting() < NEEDED;
-        let dead = if is_scarce { 0 } else { live / 2 };
+        let dead = if is_scarce { 0 } else { most_dead(self.shared, &self.state, &settings) };
         (live + dead, segment)
     }
 

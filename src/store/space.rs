@@ -85,6 +85,20 @@ pub(crate) fn most_footprint(state: &State) -> u64 {
         .saturating_add(SEGMENTS_AND_FIRST_EXTENTS)
 }
 
+/// Dead bytes that the log may have: half as many as live ones, which the footprint counts; up to as
+/// many where the limit leaves room for them. What one of several stores with a common limit leaves,
+/// the others may have taken.
+pub(crate) fn most_dead(shared: &Shared, state: &State, settings: &Settings) -> u64 {
+    let half = state.live_bytes / 2;
+    let room = match settings.has_limit() {
+        false => half,
+        true if settings.shards > 1 => 0,
+        true if most_footprint(state) <= settings.size_limit => half,
+        true => settings.size_limit.saturating_sub(footprint(shared, state, settings)).min(half),
+    };
+    half + room
+}
+
 /// Bytes by which the keys of a state are accounted: records, table share and value files.
 pub(crate) fn volume(state: &State) -> u64 {
     state.volume().saturating_add(state.len.saturating_mul(INDEX_SHARE_BYTES))
