@@ -54,11 +54,17 @@ impl Record<'_> {
 impl Writer<'_> {
     /// Applies one committed record and moves `applied` past it.
     pub(crate) fn apply(&mut self, record: &Record<'_>) -> Result<()> {
-        let mut state = *self.state;
         let failures = self.shared.table.failures();
+        let mut state = match self.session.spare.take() {
+            Some(mut state) => {
+                *state = *self.state;
+                state
+            }
+            None => self.state.clone(),
+        };
         self.apply_to(&mut state, record)?;
         self.shared.table.believe(failures)?;
-        *self.state = state;
+        self.session.spare = Some(std::mem::replace(&mut self.state, state));
         self.flip(record.end())
     }
 

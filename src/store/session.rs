@@ -81,6 +81,8 @@ pub(crate) struct Session {
     claim: Option<Claim>,
     owner: Option<Owner>,
     known: Option<Known>,
+    /// Where the next state is made.
+    pub(crate) spare: Option<Box<State>>,
     /// The segment that this process knows as active, by its own rolling or mapped by name.
     pub(crate) active: Option<Segment>,
     pub(crate) overlay: Option<Overlay>,
