@@ -74,8 +74,7 @@ impl Cache {
         let key = store.hashed(key.as_bytes());
         let now_ms = self.now_ms();
         let may_cull = !store.is_in_transaction();
-        store.prepare(key.hash);
-        let sum = store.write(self.0.timeout, |writer| {
+        let sum = store.write_to(key.hash, self.0.timeout, |writer| {
             let (sum, is_new) = add(writer, key, delta, default, now_ms)?;
             if may_cull && is_new {
                 self.cull_after(writer, now_ms, &Spared::One(key.hash));

@@ -290,8 +290,7 @@ impl Cache {
             keep_access: false,
         };
         let may_cull = !store.is_in_transaction();
-        store.prepare(key.hash);
-        let is_stored = store.write(self.0.timeout, |writer| {
+        let is_stored = store.write_to(key.hash, self.0.timeout, |writer| {
             let found = writer.find(key)?;
             if !over.allows(found.as_ref(), now_ms) {
                 return Ok(false);
@@ -336,9 +335,8 @@ impl Cache {
         }
         let expires_ms = options.expires_ms(now_ms);
         let mut tag = Vec::new();
-        store.prepare(key.hash);
         let is_touched = with_scratch(|value| {
-            store.write(self.0.timeout, |writer| {
+            store.write_to(key.hash, self.0.timeout, |writer| {
                 let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
                 let Some(found) = found else { return Ok(false) };
                 if !writer.read(&found, &mut tag, value)? {
@@ -384,8 +382,7 @@ impl Cache {
         let store = &self.0.store;
         let key = store.hashed_ahead(key.as_bytes());
         let now_ms = self.now_ms();
-        store.prepare(key.hash);
-        let is_removed = store.write(self.0.timeout, |writer| {
+        let is_removed = store.write_to(key.hash, self.0.timeout, |writer| {
             let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
             let Some(found) = found else { return Ok(false) };
             writer.remove(key.bytes, &found, 0).map(|()| true)

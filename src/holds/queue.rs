@@ -171,8 +171,7 @@ impl Holds {
 /// Takes the name if it is free, or a place in the queue.
 fn enter(store: &Store, key: HashedKey<'_>, ask: &Ask<'_>) -> Result<Entered> {
     let (thread, ticket) = (thread_number(), next_ticket());
-    store.prepare(key.hash);
-    store.write(ask.timeout, |writer| {
+    store.write_to(key.hash, ask.timeout, |writer| {
         let party = Party { peer: writer.peer(), thread, ticket };
         let (found, record) = load(writer, key)?;
         let mut record = record.unwrap_or_else(|| Record::new(ask.limit));

@@ -47,8 +47,7 @@ impl Holds {
     ) -> Result<Option<Duration>> {
         let store = self.store()?;
         let key = store.hashed(name);
-        store.prepare(key.hash);
-        store.write(timeout, |writer| {
+        store.write_to(key.hash, timeout, |writer| {
             let (mut tag, mut bytes) = (Vec::new(), Vec::new());
             let found = writer.find(key)?;
             let is_sound = match &found {

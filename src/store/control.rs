@@ -42,13 +42,6 @@ impl Store {
         let tail = self.0.head.tail();
         (self.0.head.applied().location() == tail).then_some(tail.bits())
     }
-
-    /// Starts loading the record of a key that is about to be written, before the lock is taken. Its
-    /// bucket must be read for that: `hashed_ahead` has it loaded in the meantime.
-    #[inline]
-    pub(crate) fn prepare(&self, hash: u64) {
-        self.0.prefetch_record(hash);
-    }
 }
 
 impl Writer<'_> {

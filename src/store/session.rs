@@ -160,7 +160,19 @@ impl Store {
         timeout: Duration,
         work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
     ) -> Result<R> {
-        self.0.locked(timeout, |writer| writer.enter(), work)
+        self.0.locked(timeout, None, |writer| writer.enter(), work)
+    }
+
+    /// As `write`, for work that begins with finding the key with this hash: starts loading its record
+    /// once the lock is held. Its bucket must be read for that, which `hashed_ahead` has had loaded
+    /// since before the value was encoded.
+    pub(crate) fn write_to<R>(
+        &self,
+        hash: u64,
+        timeout: Duration,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
+    ) -> Result<R> {
+        self.0.locked(timeout, Some(hash), |writer| writer.enter(), work)
     }
 
     /// As `write`, where the log and the table are to be made anew and not believed.
@@ -169,7 +181,7 @@ impl Store {
         timeout: Duration,
         work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
     ) -> Result<R> {
-        self.0.locked(timeout, |_| Ok(()), work)
+        self.0.locked(timeout, None, |_| Ok(()), work)
     }
 
     /// Whether this thread is inside a transaction on this store.
@@ -187,6 +199,7 @@ impl Shared {
     fn locked<R>(
         &self,
         timeout: Duration,
+        ahead: Option<u64>,
         enter: impl FnOnce(&mut Writer<'_>) -> Result<()>,
         work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
     ) -> Result<R> {
@@ -209,6 +222,9 @@ impl Shared {
         let is_inner = session.overlay.is_some();
         if !is_inner {
             self.acquire(&mut session, timeout)?;
+        }
+        if let Some(hash) = ahead {
+            self.prefetch_record(hash);
         }
         let token = process_token();
         let mut held =
