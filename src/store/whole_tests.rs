@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling, transact, walk};
 use crate::store::Store;
 use crate::store::scan::Item;
+use crate::store::space::segment_units;
 use crate::sys::testing::Child;
 use crate::table::pages;
 
@@ -214,4 +215,23 @@ fn a_map_of_another_file_is_not_drained() {
         assert_eq!(get(&store, key).expect("a key is missing"), telling(key, 1, 20), "key {key}");
     }
     check(&store);
+}
+
+/// Dead records take half as many bytes as live ones, and up to as many where the limit leaves that.
+#[test]
+fn dead_records_take_what_the_limit_leaves() {
+    const KEYS: u32 = 5000;
+    for (limit, least, most) in [(1 << 30, 1.75, 2.0), (1_200_000, 1.25, 1.5)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), limit);
+        for n in 0..8 * KEYS {
+            // 7919 is prime, so that every key has its turn.
+            put(&store, n * 7919 % KEYS, &telling(n * 7919 % KEYS, n.into(), 3));
+        }
+        let (state, settings) = (store.state(), store.settings());
+        let segment = 8.0 * segment_units(&state, &settings) as f64;
+        let (live, log) = (state.live_bytes as f64, 8.0 * state.log_units as f64);
+        assert!(log <= most * live + 3.0 * segment, "limit {limit}: {log} of {live}");
+        assert!(log >= least * live, "limit {limit}: {log} of {live}");
+    }
 }
