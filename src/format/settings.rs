@@ -184,7 +184,8 @@ impl Settings {
 
     /// What is one store's part of the size limit, where several keep to it together.
     pub(crate) fn share(&self) -> u64 {
-        self.size_limit / u64::from(self.shards.max(1))
+        // As a rule there is one, and a division costs more than a look.
+        if self.shards <= 1 { self.size_limit } else { self.size_limit / u64::from(self.shards) }
     }
 
     /// Whether the size limit holds: something must be allowed to go for it.

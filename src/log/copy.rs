@@ -20,6 +20,25 @@ pub(crate) fn copy_out(words: &[AtomicU64], from: usize, into: &mut [u8]) -> boo
     true
 }
 
+/// Whether these bytes lie at byte `from` of `words`.
+pub(crate) fn is_at(words: &[AtomicU64], from: usize, bytes: &[u8]) -> bool {
+    if from.is_multiple_of(8) {
+        let (chunks, rest) = bytes.as_chunks::<8>();
+        let Some(words) = words.get(from / 8..) else { return false };
+        let (Some(whole), last) = (words.get(..chunks.len()), words.get(chunks.len())) else {
+            return false;
+        };
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed).to_le_bytes();
+        return whole.iter().zip(chunks).all(|(word, chunk)| load(word) == *chunk)
+            && (rest.is_empty() || last.is_some_and(|word| load(word)[..rest.len()] == *rest));
+    }
+    let mut chunk = [0; 64];
+    bytes.chunks(chunk.len()).enumerate().all(|(index, wanted)| {
+        let chunk = &mut chunk[..wanted.len()];
+        copy_out(words, from + 64 * index, chunk) && chunk == wanted
+    })
+}
+
 fn copy_aligned(words: &[AtomicU64], into: &mut [u8]) {
     let (chunks, rest) = into.as_chunks_mut::<8>();
     for (chunk, word) in chunks.iter_mut().zip(words) {
@@ -106,6 +125,20 @@ mod tests {
             let from = from % (whole.len() + 1);
             let mut out = vec![0; whole.len() - from];
             copy_out(&words, from, &mut out) && out == whole[from..]
+        }
+
+        fn what_lies_there_is_told_from_what_does_not(bytes: Vec<u8>, from: usize, at: usize) -> bool {
+            let words = zeroed(bytes.len() / 8 + 1);
+            copy_in(&words, &[&bytes]);
+            let from = from % (bytes.len() + 1);
+            let mut other = bytes[from..].to_vec();
+            let is_there = is_at(&words, from, &other);
+            let Some(byte) = at.checked_rem(other.len()).map(|at| &mut other[at]) else {
+                return is_there;
+            };
+            *byte ^= 1;
+            let too_many = [&bytes[from..], &[0; 16]].concat();
+            is_there && !is_at(&words, from, &other) && !is_at(&words, from, &too_many)
         }
     }
 

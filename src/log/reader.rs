@@ -5,7 +5,7 @@ use crate::format::location::Location;
 use crate::format::record::{
     HEADER_BYTES, HEADER_WORDS, Header, SUMMED_BYTES, expected_sum, tail_bytes, whole_sum,
 };
-use crate::log::copy::copy_out;
+use crate::log::copy::{copy_out, is_at};
 use crate::sys::sync::{AtomicU64, Ordering};
 
 /// Bodies up to this many bytes are copied to the stack, so that one checksum call sees them whole.
@@ -128,11 +128,7 @@ pub(crate) fn has_key(segment: &[AtomicU64], at: Location, header: &Header, key:
         return false;
     }
     let from = 8 * at.unit() as usize + HEADER_BYTES + usize::from(header.tag_len);
-    let mut chunk = [0; 256];
-    key.chunks(chunk.len()).enumerate().all(|(index, wanted)| {
-        let chunk = &mut chunk[..wanted.len()];
-        copy_out(segment, from + 256 * index, chunk) && chunk == wanted
-    })
+    is_at(segment, from, key)
 }
 
 #[cfg(test)]
