@@ -420,10 +420,9 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
-        let nested = |depth| {
-            let chain = (0..depth).fold(Tree::Leaf, |tree, _| Tree::Next(Some(Box::new(tree))));
-            written(&chain)
-        };
+        // Bytes, as a tree of that depth could not be dropped on every stack.
+        let nested = |depth| [[5, 0, 0, 0, 1].repeat(depth), vec![0; 4]].concat();
+        assert_eq!(nested(1), written(&Tree::Next(Some(Box::new(Tree::Leaf)))));
         assert!(read::<Tree>(&nested(100)).is_ok());
         let error = read::<Tree>(&nested(10_000)).unwrap_err();
         assert!(error.to_string().contains("nested deeper"), "{error}");

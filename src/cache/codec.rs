@@ -457,6 +457,9 @@ mod tests {
         let error = read(&AnyCodec::Bincode, &stored(&inverted())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
         assert!(error.to_string().contains("id 77"), "{error}");
+        let other = AnyCodec::new(Inverted { id: 78, reads: true }).unwrap();
+        let error = read(&other, &stored(&inverted())).unwrap_err();
+        assert!(error.to_string().contains("id 77"), "{error}");
         let error = read(&AnyCodec::Bincode, &(KIND_CODEC + 5, vec![])).unwrap_err();
         assert!(error.to_string().contains("id 5"), "{error}");
     }

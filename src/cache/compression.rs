@@ -166,10 +166,7 @@ impl Compression {
         match self.0 {
             Method::None => None,
             #[cfg(feature = "zstd")]
-            Method::Zstd(level) => {
-                let mut packed = Vec::with_capacity(plain.len());
-                zstd_compress(plain, level, &mut packed).then_some((KIND_ZSTD, packed))
-            }
+            Method::Zstd(level) => Some((KIND_ZSTD, zstd_compress(plain, level)?)),
             #[cfg(feature = "lz4")]
             Method::Lz4 => Some((KIND_LZ4, lz4_flex::block::compress(plain))),
         }
@@ -240,20 +237,21 @@ fn damaged(kind: u8, why: &str) -> Error {
     )
 }
 
-/// Fills `packed`, no further than its capacity; false if it does not suffice.
+/// `None` if what comes out is larger.
 #[cfg(feature = "zstd")]
-fn zstd_compress(plain: &[u8], level: i32, packed: &mut Vec<u8>) -> bool {
+fn zstd_compress(plain: &[u8], level: i32) -> Option<Vec<u8>> {
     thread_local! {
         static KEPT: Cell<Option<CCtx<'static>>> = const { Cell::new(None) };
     }
     // At the end of a thread nothing may be kept any more.
     let kept = KEPT.try_with(Cell::take).ok().flatten();
-    let Some(mut context) = kept.or_else(CCtx::try_create) else { return false };
-    let is_done = context.compress(packed, plain, level).is_ok();
+    let mut context = kept.or_else(CCtx::try_create)?;
+    let mut packed = Vec::with_capacity(plain.len());
+    let is_done = context.compress(&mut packed, plain, level).is_ok();
     if plain.len() <= MAX_KEPT_BYTES {
         let _ = KEPT.try_with(|kept| kept.set(Some(context)));
     }
-    is_done
+    is_done.then_some(packed)
 }
 
 #[cfg(feature = "zstd")]
@@ -389,6 +387,18 @@ mod tests {
             for len in 0..HEADER_BYTES {
                 assert_eq!(unpack(kind, &bytes[..len]).unwrap_err().kind(), ErrorKind::Corrupt);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_in_a_buffer_is_unpacked_there_if_it_is_packed() {
+        let mut value = b"plain".to_vec();
+        assert_eq!(unpack_in_place(KIND_TEXT, &mut value).unwrap(), KIND_TEXT);
+        assert_eq!(value, b"plain");
+        for method in methods() {
+            let (kind, mut value) = packed(method, &[7; 1000]).unwrap();
+            assert_eq!(unpack_in_place(kind, &mut value).unwrap(), KIND_BYTES);
+            assert_eq!(value, [7; 1000]);
         }
     }
 

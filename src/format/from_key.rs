@@ -183,6 +183,7 @@ mod tests {
         check([0_u8; 4]);
         check(None::<u8>);
         check(Some(3_u8));
+        assert_eq!(*Box::<u8>::from_key(Key::Int(3)).unwrap(), 3);
         check((1, String::new(), None::<bool>, (vec![0_u8],)));
         check((1, 2, 3, 4, 5, 6, 7, 8));
         check(Key::Tuple(vec![]));
@@ -194,6 +195,7 @@ mod tests {
         assert_eq!(f64::from_key(Key::Int(3)).unwrap(), 3.0);
         assert_eq!(f32::from_key(Key::Int(3)).unwrap(), 3.0);
         assert_eq!(f32::from_key(Key::Float(f64::INFINITY)).unwrap(), f32::INFINITY);
+        assert!(f32::from_key(Key::Float(f64::NAN)).unwrap().is_nan());
         refused::<u8>(256);
         refused::<u8>(-1);
         refused::<i32>(0.5);
@@ -209,6 +211,7 @@ mod tests {
         refused::<String>(&b"x"[..]);
         refused::<Vec<u8>>("x");
         refused::<[u8; 2]>([1_u8; 3]);
+        refused::<[u8; 2]>("xx");
         refused::<()>(0);
         refused::<(u8, u8)>((1, 2, 3));
         refused::<(u8,)>(1);

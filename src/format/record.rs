@@ -334,10 +334,28 @@ mod tests {
     }
 
     #[test]
+    fn flags_and_kinds_that_are_unknown_are_refused_though_the_sum_holds() {
+        let at = Location::new(Segment::new(1), 8);
+        let mut words = header(1).encode(7, at, &[]);
+        for word in [words[1] | 1 << 15, words[1] | 0xff] {
+            words[1] = word;
+            words[0] = word_sum(7, at, &words[1..]).into();
+            assert_eq!(Header::decode(&words, 7, at), None, "{word:x}");
+        }
+    }
+
+    #[test]
     fn file_names_say_the_number() {
         let file = FileRef { number: 0xab00_0000_0000_0001, len: 5, sum: 6 };
         assert_eq!(file.name(), "values/ab/00000000000001");
         assert_eq!(FileRef::decode(&file.encode()), Some(file));
-        assert_eq!(FileRef::decode(b"short"), None);
+        for len in 0..FILE_REF_BYTES {
+            assert_eq!(FileRef::decode(&file.encode()[..len]), None, "{len}");
+        }
+        let wide = [file.encode().as_slice(), &[0]].concat();
+        assert_eq!(FileRef::decode(&wide), None);
+        let mut large = file.encode();
+        large[20] = 1;
+        assert_eq!(FileRef::decode(&large), None);
     }
 }

@@ -238,6 +238,24 @@ mod tests {
     }
 
     #[test]
+    fn a_threshold_above_all_limits_is_a_problem() {
+        let most =
+            Settings { value_file_threshold: MAX_VALUE_FILE_THRESHOLD, ..Default::default() };
+        assert_eq!(most.problem(), None);
+        let value_file_threshold = MAX_VALUE_FILE_THRESHOLD + 1;
+        let problem = Settings { value_file_threshold, ..most }.problem().unwrap();
+        assert!(problem.contains("value_file_threshold"), "{problem}");
+    }
+
+    #[test]
+    fn without_a_policy_or_without_culling_no_limit_holds() {
+        let settings = Settings::default();
+        assert!(settings.has_limit());
+        assert!(!Settings { eviction: Eviction::None, ..settings }.has_limit());
+        assert!(!Settings { cull_limit: 0, ..settings }.has_limit());
+    }
+
+    #[test]
     fn a_share_is_the_whole_limit_but_for_shards() {
         let settings = Settings { size_limit: 1003, ..Settings::default() };
         assert_eq!(settings.share(), 1003);

@@ -243,6 +243,72 @@ mod tests {
         }
     }
 
+    /// Numbers that are just possible, each at its limit or near it.
+    fn plausible() -> (State, Location) {
+        let state = State {
+            len: 128,
+            controls: 128,
+            pages: 2,
+            listed_pages: 2,
+            first_page: 2,
+            last_page: 2,
+            free_page: 2,
+            last_fill: PAGE_ENTRIES as u32,
+            geometry: Geometry::new(1, 128),
+            overflows: (1 << 32) - 1,
+            oldest: Segment::new(4),
+            first: Segment::new(5),
+            drained: Location::new(Segment::new(5), 8),
+            log_units: 10 * MAX_SEGMENT_UNITS,
+            spare_units: 10 * MAX_SEGMENT_UNITS,
+            live_bytes: 80 * MAX_SEGMENT_UNITS,
+            file_bytes: (1 << 60) - 1,
+            next_row: LOCATION_MASK,
+            ..State::empty(Geometry::new(1, 1))
+        };
+        (state, Location::new(Segment::new(13), 8))
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_are_seen() {
+        let (state, tail) = plausible();
+        assert!(state.is_plausible(tail, 10));
+        let changes: [fn(&mut State); 18] = [
+            |state| state.oldest = Segment::new(3),
+            |state| state.first = Segment::new(14),
+            |state| state.drained = Location::new(Segment::new(6), 8),
+            |state| state.log_units += 1,
+            |state| state.spare_units += 1,
+            |state| (state.pages, state.len) = (1 << 26, 0),
+            |state| state.listed_pages = 3,
+            |state| state.first_page = 3,
+            |state| state.last_page = 3,
+            |state| state.free_page = 3,
+            |state| state.last_fill += 1,
+            |state| state.overflows += 1,
+            |state| state.geometry = Geometry::new(1, 0),
+            |state| state.geometry = Geometry::new(1, FIRST_BUCKETS.max(128) + 1),
+            |state| (state.len, state.controls) = (129, 0),
+            |state| state.len = 127,
+            |state| state.live_bytes += 1,
+            |state| state.file_bytes += 1,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut broken = state;
+            change(&mut broken);
+            assert!(!broken.is_plausible(tail, 10), "change {number}");
+        }
+        assert!(!State { next_row: LOCATION_MASK + 1, ..state }.is_plausible(tail, 10));
+    }
+
+    #[test]
+    fn a_place_has_been_passed_when_applied_lies_behind_it() {
+        let at = |unit| Location::new(Segment::new(1), unit);
+        assert!(Applied::new(at(9), 0).has_passed(at(8)));
+        assert!(!Applied::new(at(8), 0).has_passed(at(8)));
+        assert!(!Applied::new(at(8), 0).has_passed(at(9)));
+    }
+
     #[test]
     fn a_flip_changes_the_block_and_survives_the_wrap() {
         let at = Location::new(Segment::new(1), 8);

@@ -148,6 +148,9 @@ mod tests {
         copy_in(&words, &[b"abc"]);
         assert_eq!(words[0].load(Ordering::Relaxed), u64::from_le_bytes(*b"abc\0\0\0\0\0"));
         assert_eq!(words[1].load(Ordering::Relaxed), u64::MAX);
+        copy_in(&words[..1], &[b"abcdefgh", b"ijklmnop"]);
+        assert_eq!(words[0].load(Ordering::Relaxed), u64::from_le_bytes(*b"abcdefgh"));
+        assert_eq!(words[1].load(Ordering::Relaxed), u64::MAX);
         assert!(!copy_out(&words, 9, &mut [0; 8]));
         assert!(!copy_out(&words, 17, &mut []));
         assert!(copy_out(&words, 16, &mut []));

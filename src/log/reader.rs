@@ -168,6 +168,24 @@ mod tests {
         }
     }
 
+    /// Of a segment that was cut short no record is read that is not there as a whole.
+    #[test]
+    fn a_record_that_is_cut_off_is_none() {
+        for len in [3, 600] {
+            let (segment, at, whole) = record(b"", b"k", &vec![7; len]);
+            let key = b"k".repeat(len);
+            for end in 0..at.unit() + whole.units() {
+                let (cut, mut out) = (&segment[..end as usize], Vec::new());
+                assert!(matches!(read(cut, 5, at, b"k", None, &mut out), Reading::Damaged));
+                assert_eq!(body(cut, 5, at, &mut out), None);
+                assert_eq!(header(cut, 5, at), None);
+                assert!(!has_key(cut, at, &Header { key_len: len as u32, ..whole }, &key));
+            }
+            assert_eq!(header(&segment, 5, at), Some(whole));
+            assert!(!has_key(&segment, at, &whole, b"kk") && has_key(&segment, at, &whole, b"k"));
+        }
+    }
+
     #[test]
     fn every_flipped_bit_is_damage() {
         for len in [3, 600] {
