@@ -110,4 +110,8 @@ impl Space for Heap {
     fn page(&self, number: u32) -> Option<&[AtomicU64]> {
         self.pages.get(number as usize).map(Vec::as_slice)
     }
+
+    fn pages_there(&self) -> u64 {
+        self.pages.len() as u64
+    }
 }

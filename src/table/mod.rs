@@ -56,7 +56,5 @@ pub(crate) trait Space {
     /// The words of a page: descriptor, then entries.
     fn page(&self, number: u32) -> Option<&[AtomicU64]>;
     /// How many pages there can be, by the files that are mapped: what was counted may be damaged.
-    fn pages_there(&self) -> u64 {
-        u64::MAX - 1
-    }
+    fn pages_there(&self) -> u64;
 }

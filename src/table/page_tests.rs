@@ -339,6 +339,10 @@ impl Space for Restless {
         }
         Some(page)
     }
+
+    fn pages_there(&self) -> u64 {
+        self.0.pages_there()
+    }
 }
 
 #[test]
