@@ -1,6 +1,7 @@
 //! Files of the table: where a unit is, when there is space for it, and which file is shown.
 
 use super::*;
+use crate::sys::testing::watch;
 use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
 
@@ -119,6 +120,11 @@ fn disk_space_is_allocated_a_step_before_it_is_needed() {
             assert_eq!(len, 1 << 20);
             assert_eq!(on_disk / STEP_BYTES, step + 1, "step {step} bucket {bucket}");
         }
+    }
+    // In a step that is allocated, nothing is asked of the system.
+    for bucket in [1, in_step - 1, in_step + 1, 3 * in_step + 7, 4 * in_step - 1] {
+        let refuse = |_| Err(std::io::ErrorKind::Unsupported.into());
+        watch(refuse, || table.ensure_bucket(1, first + bucket)).unwrap();
     }
     // Extent 10 has pages 1024 to 2047; page 124 of them begins in the first step and ends in the
     // second.
