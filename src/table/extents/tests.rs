@@ -1,7 +1,7 @@
 //! Files of the table: where a unit is, when there is space for it, and which file is shown.
 
 use super::*;
-use crate::sys::testing::watch;
+use crate::sys::testing::{Step, watch};
 use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
 
@@ -126,6 +126,9 @@ fn disk_space_is_allocated_a_step_before_it_is_needed() {
         let refuse = |_| Err(std::io::ErrorKind::Unsupported.into());
         watch(refuse, || table.ensure_bucket(1, first + bucket)).unwrap();
     }
+    // Nor is what lies before a step allocated with it: extent 10 begins at 32768.
+    table.ensure_bucket(1, 2 * first + 2 * in_step).unwrap();
+    assert_eq!(size(&place, "table.1.10").1 / STEP_BYTES, 1);
     // Extent 10 has pages 1024 to 2047; page 124 of them begins in the first step and ends in the
     // second.
     const { assert!(124 * 2112 < STEP_BYTES && STEP_BYTES < 125 * 2112) };
@@ -159,6 +162,18 @@ fn what_is_there_stays_when_it_is_ensured_again() {
 }
 
 #[test]
+fn a_file_that_cannot_be_opened_is_not_made() {
+    let (place, table) = table();
+    let refuse = |step| match step {
+        Step::Call("open") => Err(std::io::ErrorKind::ResourceBusy.into()),
+        _ => Ok(()),
+    };
+    let error = watch(refuse, || table.ensure_bucket(1, 0)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(names(&place).is_empty());
+}
+
+#[test]
 fn a_table_of_the_largest_size_is_full() {
     let (place, table) = table();
     let error = table.ensure_bucket(1, 1 << 45).unwrap_err();
@@ -173,8 +188,10 @@ fn files_of_the_generation_to_come_are_seen_when_it_has_come() {
     assert_eq!(names(&place), ["entries.1.0", "table.1.0"]);
     let bucket = table.bucket(3).unwrap();
     bucket[0].store(77, Ordering::Relaxed);
+    assert!(table.pages.get(1, 0).is_some(), "mapped before it is asked for");
     table.begin_generation(2).unwrap();
     assert_eq!(size(&place, "table.2.0").0, size(&place, "table.1.0").0);
+    assert!(table.buckets.get(1, 3).is_some() && table.buckets.get(2, 3).is_none());
     assert_eq!(table.bucket(3).unwrap()[0].load(Ordering::Relaxed), 77);
     table.switch(Geometry::new(2, FIRST_BUCKETS));
     assert_eq!(table.geometry().load(Ordering::Relaxed), Geometry::new(2, FIRST_BUCKETS).0);
