@@ -202,6 +202,22 @@ fn files_of_the_generation_to_come_are_seen_when_it_has_come() {
 }
 
 #[test]
+fn geometry_and_moves_are_those_of_the_head() {
+    let (place, own) = table();
+    let file = own.dir.create_file("head").unwrap();
+    file.set_len(4096).unwrap();
+    let head = Arc::new(Map::new(&file, 4096, true).unwrap());
+    let dir = Arc::new(Dir::open(place.path()).unwrap());
+    let shared = TableFiles::new(dir, Arc::clone(&head), true);
+    assert!(std::ptr::eq(shared.geometry(), &head.words()[GEOMETRY]));
+    assert!(std::ptr::eq(shared.moves(), &head.words()[MOVES]));
+    // A table in the making has words of its own.
+    own.moves().store(5, Ordering::Relaxed);
+    assert_eq!(own.moves().load(Ordering::Relaxed), 5);
+    assert_eq!(own.geometry().load(Ordering::Relaxed), Geometry::new(1, FIRST_BUCKETS).0);
+}
+
+#[test]
 fn files_are_told_by_their_generation() {
     let (_place, table) = table();
     table.begin_generation(1).unwrap();
