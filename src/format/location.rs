@@ -161,4 +161,28 @@ mod tests {
         assert_eq!(Location::from_bits(at.bits() | 0xffff << 48), at);
         assert!(Location::new(Segment::new(9), 0).is_none());
     }
+
+    #[test]
+    fn order_is_that_of_serial_numbers() {
+        let of = |number: u64| Segment::new(number);
+        let half = 1 << (SEGMENT_BITS - 1);
+        assert!(of(8).is_after(of(7)) && of(6 + half).is_after(of(7)));
+        assert!(!of(7).is_after(of(7)) && !of(6).is_after(of(7)) && !of(7 + half).is_after(of(7)));
+        assert!(of(7).is_within(of(7), of(7)) && of(9).is_within(of(7), of(9)));
+        assert!(!of(6).is_within(of(7), of(9)) && !of(10).is_within(of(7), of(9)));
+        let at = |unit| Location::new(of(7), unit);
+        assert!(at(9).is_at_or_after(at(9)) && at(10).is_at_or_after(at(9)));
+        assert!(!at(8).is_at_or_after(at(9)));
+        let across = Location::from_bits(at(9).bits() + (1 << (LOCATION_BITS - 1)));
+        assert!(!across.is_at_or_after(at(9)));
+        assert!(Location::from_bits(across.bits() - 1).is_at_or_after(at(9)));
+    }
+
+    #[test]
+    fn a_place_further_on_is_in_the_same_segment() {
+        let at = Location::new(Segment::new(77), 4242);
+        assert_eq!(at.plus(8), Location::new(Segment::new(77), 4250));
+        assert!(!at.is_none() && Location::NONE.is_none());
+        assert_eq!(format!("{at:?}"), "000004d+33936");
+    }
 }

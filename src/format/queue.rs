@@ -341,6 +341,32 @@ mod tests {
         assert!(!at(LAST, LAST).are_worth_storing(&at(LAST, LAST).rounded()));
     }
 
+    #[test]
+    fn bounds_say_what_they_hold() {
+        let bounds = Bounds { front: 10, back: 12, since: 0 };
+        assert_eq!([9, 10, 12, 13].map(|it| bounds.contains(it)), [false, true, true, false]);
+        assert_eq!((bounds.end(Side::Front), bounds.end(Side::Back)), (Some(10), Some(12)));
+        let (mut front, mut back) = (bounds, bounds);
+        front.pass(Side::Front);
+        back.pass(Side::Back);
+        assert_eq!((front.front, front.back, back.front, back.back), (11, 12, 10, 11));
+        let counted = Bounds { since: 1, ..bounds };
+        assert!(bounds.is_whole() && !counted.is_whole());
+        assert_eq!(Bounds::decode(&counted.encode()), Some(counted));
+        assert_eq!(counted.rounded(), Bounds { front: 8, back: 15, since: 1 });
+        assert_eq!(Bounds::EMPTY.rounded(), Bounds::EMPTY);
+        let single = Bounds { front: 10, back: 10, since: 0 };
+        assert!(!single.is_empty() && !bounds.is_empty() && Bounds::EMPTY.is_empty());
+        assert_eq!(Bounds::decode(&single.encode()), Some(single));
+    }
+
+    #[test]
+    fn only_keys_of_bounds_are_keys_of_bounds() {
+        assert!(is_bounds(Queue::new(None).unwrap().control()));
+        assert!(is_bounds(Queue::new(Some("x")).unwrap().control()));
+        assert!(!is_bounds(&MOST_ITEMS) && !is_bounds(&[CONTROL_KEY]));
+    }
+
     quickcheck! {
         fn keys_of_items_are_read_back(number: u64, prefix: Option<String>) -> bool {
             let number = FIRST + number % LAST;

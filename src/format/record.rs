@@ -358,4 +358,37 @@ mod tests {
         large[20] = 1;
         assert_eq!(FileRef::decode(&large), None);
     }
+
+    #[test]
+    fn flags_that_nobody_sets_are_no_record() {
+        let at = Location::new(Segment::new(1), 8);
+        for flags in 0..=u8::MAX {
+            let header = Header { flags, ..Header::job(Kind::Put, 0) };
+            let decoded = Header::decode(&header.encode(7, at, &[]), 7, at);
+            assert_eq!(decoded.is_some(), flags <= ALL_FLAGS, "{flags}");
+            assert_eq!(header.is_file(), flags & 4 != 0);
+            assert_eq!(header.is_control(), flags & 32 != 0);
+        }
+    }
+
+    #[test]
+    fn a_record_is_as_long_as_its_parts() {
+        let of = |tag_len, key_len, value_len| {
+            let header = Header { tag_len, key_len, value_len, ..Header::job(Kind::Put, 0) };
+            (header.front_len(), header.body_len(), header.units())
+        };
+        assert_eq!(of(0, 0, 0), (0, 0, 6));
+        assert_eq!(of(1, 2, 5), (3, 8, 7));
+        assert_eq!(of(1, 2, 6), (3, 9, 8));
+    }
+
+    #[test]
+    fn value_files_take_whole_blocks() {
+        let of = |len| FileRef { number: 1, len, sum: 0 }.disk_bytes();
+        assert_eq!([0, 1, 4096, 4097].map(of), [0, 4096, 4096, 8192]);
+        assert_eq!(of(u64::MAX), u64::MAX);
+        let mut wide = FileRef { number: 1, len: 2, sum: 3 }.encode();
+        wide[20] = 1;
+        assert_eq!(FileRef::decode(&wide), None, "a sum has 32 bits");
+    }
 }

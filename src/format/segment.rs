@@ -101,4 +101,33 @@ mod tests {
             assert_eq!(SegmentHeader::decode(&broken, 42), None, "bit {bit}");
         }
     }
+
+    /// The sum is right in each of these.
+    #[test]
+    fn segments_of_impossible_size_and_other_files_are_refused() {
+        let header = |units| SegmentHeader {
+            segment: Segment::new(12),
+            units,
+            first: Segment::new(7),
+            oldest: Segment::new(6),
+            synced: Location::NONE,
+        };
+        for (units, is_one) in [
+            (HEADER_UNITS - 1, false),
+            (HEADER_UNITS, true),
+            (MAX_SEGMENT_UNITS, true),
+            (MAX_SEGMENT_UNITS + 1, false),
+        ] {
+            let decoded = SegmentHeader::decode(&header(units).encode(42), 42);
+            assert_eq!(decoded, is_one.then(|| header(units)));
+        }
+        let mut other = header(MIN_SEGMENT_UNITS).encode(42);
+        other[0] += 1;
+        other[5] = u64::from(sum(&other, 42, Segment::new(12)));
+        assert_eq!(SegmentHeader::decode(&other, 42), None, "not a segment");
+        let mut other = header(MIN_SEGMENT_UNITS).encode(42);
+        other[1] = 41;
+        other[5] = u64::from(sum(&other, 42, Segment::new(12)));
+        assert_eq!(SegmentHeader::decode(&other, 42), None, "another store's");
+    }
 }

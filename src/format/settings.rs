@@ -261,4 +261,41 @@ mod tests {
         assert_eq!(settings.share(), 1003);
         assert_eq!(Settings { shards: 4, ..settings }.share(), 250);
     }
+
+    #[test]
+    fn each_setting_is_kept_apart_from_the_others() {
+        let default = Settings::default;
+        let changed = [
+            Settings { statistics: true, ..default() },
+            Settings { exact_cull_count: true, ..default() },
+            Settings { power_loss: PowerLoss::Clear, ..default() },
+            Settings { cull_limit: 0, ..default() },
+            Settings { value_file_threshold: MAX_VALUE_FILE_THRESHOLD, ..default() },
+            Settings { shards: u16::MAX, ..default() },
+            Settings { size_limit: u64::MAX, ..default() },
+        ];
+        for settings in changed {
+            assert_eq!(Settings::decode(&settings.encode()), settings);
+        }
+        // What no version wrote.
+        let damaged = Settings::decode(&[5, MAX_VALUE_FILE_THRESHOLD + 1, 0xff00_ff05]);
+        assert_eq!(damaged.value_file_threshold, MAX_VALUE_FILE_THRESHOLD);
+        let kept = (damaged.eviction, damaged.power_loss, damaged.statistics, damaged.shards);
+        assert_eq!(kept, (Eviction::LeastRecentlyStored, PowerLoss::Recover, true, 0));
+        assert!(!damaged.exact_cull_count);
+    }
+
+    #[test]
+    fn the_limit_holds_if_something_may_go_for_it() {
+        let settings =
+            |eviction, cull_limit| Settings { eviction, cull_limit, ..Default::default() };
+        assert!(settings(Eviction::Sieve, 1).has_limit());
+        assert!(!settings(Eviction::Sieve, 0).has_limit());
+        assert!(!settings(Eviction::None, 1).has_limit());
+        let threshold =
+            |value_file_threshold| Settings { value_file_threshold, ..Default::default() };
+        assert_eq!(threshold(MAX_VALUE_FILE_THRESHOLD).problem(), None);
+        let problem = threshold(MAX_VALUE_FILE_THRESHOLD + 1).problem().unwrap();
+        assert!(problem.contains("value_file_threshold"), "{problem}");
+    }
 }

@@ -323,4 +323,132 @@ mod tests {
         let geometry = Geometry::new(7, 1 << 33);
         assert_eq!((geometry.generation(), geometry.buckets()), (7, 1 << 33));
     }
+
+    #[test]
+    fn what_has_been_applied_lies_before_and_not_at_the_place() {
+        let at = |unit| Location::new(Segment::new(7), unit);
+        let applied = Applied::new(at(20), 3);
+        assert!(applied.has_passed(at(19)) && applied.has_passed(at(8)));
+        assert!(!applied.has_passed(at(20)) && !applied.has_passed(at(21)));
+        assert_eq!((applied.flip(at(21)).location(), applied.flip(at(21)).block()), (at(21), 0));
+        assert_eq!(applied.flip(at(21)).0 >> 48, 4);
+    }
+
+    #[test]
+    fn generations_follow_one_another_and_begin_again() {
+        assert_eq!(Geometry::new(7, 64).next_generation(), 8);
+        assert_eq!(Geometry::new((1 << 24) - 1, 64).next_generation(), 0);
+        assert_eq!(Geometry::new(0, u64::MAX).generation(), 0, "too many buckets change no more");
+    }
+
+    /// A state at the limits of what is plausible: a tail in segment 12, at most 10 segments.
+    fn plausible() -> State {
+        State {
+            len: 640,
+            live_bytes: 8000,
+            file_bytes: (1 << 60) - 1,
+            geometry: Geometry::new(1, 640),
+            overflows: u32::MAX.into(),
+            next_row: LOCATION_MASK,
+            pages: 10,
+            listed_pages: 10,
+            first_page: 10,
+            last_page: 10,
+            free_page: 10,
+            last_fill: 64,
+            oldest: Segment::new(3),
+            first: Segment::new(12),
+            drained: Location::new(Segment::new(12), 8),
+            log_units: 1000,
+            spare_units: 1000,
+            controls: 640,
+            ..State::empty(Geometry::new(1, 64))
+        }
+    }
+
+    #[test]
+    fn a_state_is_plausible_up_to_its_limits_and_not_beyond() {
+        let tail = Location::new(Segment::new(12), 800);
+        let is_plausible = |change: fn(&mut State)| {
+            let mut state = plausible();
+            change(&mut state);
+            state.is_plausible(tail, 10)
+        };
+        let good: [fn(&mut State); 7] = [
+            |_| (),
+            |it| (it.first, it.drained) = (it.oldest, Location::new(it.oldest, 8)),
+            |it| it.geometry = Geometry::new(1, 1),
+            |it| (it.pages, it.listed_pages) = ((1 << 26) - 1, 0),
+            |it| it.log_units = 10 * MAX_SEGMENT_UNITS,
+            |it| (it.first_page, it.last_page, it.free_page) = (0, 0, 0),
+            |it| {
+                *it = State { oldest: it.first, ..State::empty(Geometry::new(1, 64)) }.at(it.first)
+            },
+        ];
+        for (number, change) in good.into_iter().enumerate() {
+            assert!(is_plausible(change), "{number}");
+        }
+        let bad: [fn(&mut State); 19] = [
+            |it| it.oldest = Segment::new(2),
+            |it| it.oldest = Segment::new(13),
+            |it| (it.first, it.drained) = (Segment::new(2), Location::new(Segment::new(2), 8)),
+            |it| (it.first, it.drained) = (Segment::new(13), Location::new(Segment::new(13), 8)),
+            |it| it.drained = Location::new(Segment::new(11), 8),
+            |it| it.log_units = 10 * MAX_SEGMENT_UNITS + 1,
+            |it| it.spare_units = 1001,
+            |it| (it.pages, it.listed_pages) = (1 << 26, 0),
+            |it| it.listed_pages = 11,
+            |it| it.first_page = 11,
+            |it| it.last_page = 11,
+            |it| it.free_page = 11,
+            |it| it.last_fill = 65,
+            |it| it.overflows = 1 << 32,
+            |it| it.geometry = Geometry::new(1, 641),
+            |it| it.geometry = Geometry::new(1, 0),
+            |it| (it.len, it.controls) = (641, 0),
+            |it| it.len = 639,
+            |it| it.live_bytes = 8001,
+        ];
+        for (number, change) in bad.into_iter().enumerate() {
+            assert!(!is_plausible(change), "{number}");
+        }
+        assert!(!is_plausible(|it| it.file_bytes = 1 << 60));
+        assert!(!is_plausible(|it| it.next_row = LOCATION_MASK + 1));
+    }
+
+    impl State {
+        fn at(self, first: Segment) -> State {
+            State { first, drained: Location::new(first, 8), ..self }
+        }
+    }
+
+    #[test]
+    fn a_log_without_pages_may_have_the_first_buckets() {
+        let tail = Location::new(Segment::new(1), 8);
+        let of = |buckets| State::empty(Geometry::new(1, buckets)).at(Segment::new(1));
+        let of = |buckets| State { oldest: Segment::new(1), ..of(buckets) };
+        assert!(of(FIRST_BUCKETS).is_plausible(tail, 1));
+        assert!(!of(FIRST_BUCKETS + 1).is_plausible(tail, 1));
+    }
+
+    #[test]
+    fn each_segment_is_a_file_that_is_counted() {
+        let state = |log_units| State { log_units, ..plausible() };
+        for (units, last, expected) in [
+            (0, 1000, true),
+            (3 * TINY_SEGMENT_UNITS, 5, true),
+            (3 * TINY_SEGMENT_UNITS, 6, false),
+            (3 * TINY_SEGMENT_UNITS - 1, 5, false),
+        ] {
+            assert_eq!(state(units).has_files_for(Segment::new(last)), expected, "{units} {last}");
+        }
+    }
+
+    #[test]
+    fn keys_and_bytes_are_counted_without_wrapping() {
+        let state = State { len: 5, controls: 2, live_bytes: 10, file_bytes: 7, ..plausible() };
+        assert_eq!((state.user_len(), state.volume()), (3, 17));
+        let damaged = State { len: 1, file_bytes: u64::MAX, ..state };
+        assert_eq!((damaged.user_len(), damaged.volume()), (0, u64::MAX));
+    }
 }

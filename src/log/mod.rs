@@ -6,6 +6,9 @@
 
 pub(crate) mod copy;
 pub(crate) mod reader;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod record_tests;
 #[cfg(not(loom))]
 pub(crate) mod segments;
 pub(crate) mod writer;

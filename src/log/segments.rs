@@ -238,3 +238,6 @@ impl Mapped {
         self.by_inode.remove(&inode).map(|shown| shown.map)
     }
 }
+
+#[cfg(test)]
+mod tests;

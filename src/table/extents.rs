@@ -409,39 +409,4 @@ impl Space for TableFiles {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_tile_the_extents() {
-        let extents = Extents::new("x", 8, 4);
-        let mut expected = (0, 0);
-        for unit in 0..1000 {
-            assert_eq!(extents.place(unit), expected, "unit {unit}");
-            expected.1 += 1;
-            if expected.1 * 64 == extents.extent_bytes(expected.0) {
-                expected = (expected.0 + 1, 0);
-            }
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_being_made_is_no_failure_and_a_short_one_is() {
-        let place = tempfile::tempdir().unwrap();
-        let dir = Arc::new(Dir::open(place.path()).unwrap());
-        let table = TableFiles::in_the_making(Arc::clone(&dir), Geometry::new(1, FIRST_BUCKETS));
-        let file = dir.create_file("table.1.0").unwrap();
-        assert!(table.bucket(0).is_none() && table.believe(0).is_ok());
-        file.set_len(64).unwrap();
-        assert!(table.bucket(0).is_none() && table.believe(0).is_err());
-    }
-
-    #[test]
-    fn file_names_are_parsed_strictly() {
-        assert_eq!(file_generation("table.1f.12"), Some(0x1f));
-        for name in ["table.1F.0", "table.1", "table.1.0.0", "tables.1.0", "table.01.0", "log.1.0"]
-        {
-            assert_eq!(file_generation(name), None, "{name}");
-        }
-    }
-}
+mod tests;

@@ -14,15 +14,27 @@
 //!   reader that finds nothing and sees both words unchanged has therefore missed nothing.
 //! * Overflow buckets stay with the bucket they were linked to.
 
+#[cfg(test)]
+#[cfg(not(loom))]
+mod bucket_tests;
 #[cfg(not(loom))]
 pub(crate) mod extents;
-#[cfg(all(test, loom))]
+#[cfg(test)]
 pub(crate) mod heap;
 pub(crate) mod lookup;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod page_tests;
 pub(crate) mod pages;
 pub(crate) mod publish;
 pub(crate) mod split;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod split_tests;
 pub(crate) mod walk;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod walk_tests;
 
 use crate::format::slot::BUCKET_WORDS;
 use crate::sys::sync::AtomicU64;
@@ -44,7 +56,5 @@ pub(crate) trait Space {
     /// The words of a page: descriptor, then entries.
     fn page(&self, number: u32) -> Option<&[AtomicU64]>;
     /// How many pages there can be, by the files that are mapped: what was counted may be damaged.
-    fn pages_there(&self) -> u64 {
-        u64::MAX - 1
-    }
+    fn pages_there(&self) -> u64;
 }
