@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling, transact, walk};
+use crate::error::ErrorKind;
 use crate::store::Store;
 use crate::store::scan::Item;
 use crate::sys::testing::Child;
@@ -28,9 +30,18 @@ fn a_forked_child_cannot_commit_its_parents_transaction() {
     let store = open(dir.path(), 1 << 30);
     let begun = RefCell::new(Some(store.begin(PATIENCE).unwrap()));
     put(&store, 1, b"v");
-    let child = Child::fork(|| begun.take().is_some_and(|begun| begun.commit().is_err()));
-    assert!(child.succeeded());
+    // Not while the parent has the lock, nor when it is free again.
+    let committed = dir.path().join("committed");
+    let child = Child::fork(|| {
+        while !committed.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let result = begun.take().unwrap().commit();
+        result.is_err_and(|error| error.kind() == ErrorKind::Unsupported)
+    });
     begun.take().unwrap().commit().unwrap();
+    std::fs::write(&committed, b"").unwrap();
+    assert!(child.succeeded());
     assert_eq!(get(&store, 1).unwrap(), b"v");
     check(&store);
 }
