@@ -405,16 +405,4 @@ impl Writer<'_> {
         }
         Ok((units, published))
     }
-
-    /// Refuses what cannot be part of a transaction.
-    pub(crate) fn not_in_transaction(&self, what: &str) -> Result<()> {
-        if self.session.overlay.is_none() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("{what} cannot be part of a transaction; call it before or after"),
-        )
-        .at(self.shared.dir.path()))
-    }
 }
