@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling, transact, walk};
 use crate::error::ErrorKind;
+use crate::format::entry::HASH;
 use crate::store::Store;
 use crate::store::scan::Item;
 use crate::sys::testing::Child;
@@ -88,6 +89,21 @@ fn a_writer_stopped_in_a_page_job_hides_no_keys_from_walks() {
             );
         }
     }
+}
+
+/// The hash in an entry leads to its bucket; bits that do not decide which one do no harm.
+#[test]
+fn a_walk_meets_a_key_whose_entry_has_a_damaged_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..100).for_each(|key| put(&store, key, &telling(key, 1, 0)));
+    let table = &store.shared().table;
+    let hash = &pages::entry(table, 20).unwrap()[HASH];
+    hash.fetch_xor(1 << 40, Ordering::Relaxed);
+    for back in [false, true] {
+        assert_eq!(walk(&store, &mut store.scan(), || back), (0..100).collect(), "back {back}");
+    }
+    assert_eq!(store.check(PATIENCE).unwrap().len(), 1);
 }
 
 #[test]
