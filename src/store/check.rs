@@ -145,6 +145,9 @@ impl Writer<'_> {
             Some(place) if place.slot() != view.slot => problem("bucket and entry differ"),
             Some(_) => {}
         }
+        if view.slot.is_pending() {
+            problem("it is marked as part of a transaction, and none is open");
+        }
         let tag = tag_hash(&body[..usize::from(header.tag_len)]);
         if view.deadline != Deadline::new(header.expires_ms, tag) {
             problem("its entry has another expiry or tag");

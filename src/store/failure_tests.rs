@@ -161,26 +161,28 @@ impl Greedy {
     }
 }
 
-/// Removes them; all the time another one takes what is free.
+/// While its keys are removed, another program takes all that is free.
 #[test]
 fn a_disk_that_another_fills_is_emptied_by_removing() {
-    let Some(mount) = Mounted::tmpfs(1024) else { return };
-    let store = open(&mount.path().join("store"));
-    let mut greedy = Greedy(std::fs::File::create(mount.path().join("greedy")).unwrap());
-    let mut keys = Vec::new();
-    loop {
-        let key = (keys.len() as u64).to_be_bytes().to_vec();
-        match put(&store, &key, &[7; 20], false) {
-            Ok(()) => keys.push(key),
-            Err(error) => break assert_eq!(error.kind(), ErrorKind::Full, "{error:?}"),
+    for len in [20, 300] {
+        let Some(mount) = Mounted::tmpfs(1024) else { return };
+        let store = open(&mount.path().join("store"));
+        let mut greedy = Greedy(std::fs::File::create(mount.path().join("greedy")).unwrap());
+        let mut keys = Vec::new();
+        loop {
+            let key = (keys.len() as u64).to_be_bytes().to_vec();
+            match put(&store, &key, &vec![7; len], false) {
+                Ok(()) => keys.push(key),
+                Err(error) => break assert_eq!(error.kind(), ErrorKind::Full, "{error:?}"),
+            }
         }
+        for (count, key) in keys.into_iter().enumerate() {
+            greedy.take_all();
+            let removed = Operation::Remove(key).run(&store);
+            assert!(removed.is_ok(), "{len} bytes, removal {count}: {removed:?}");
+        }
+        assert_eq!(store.check(PATIENCE).unwrap(), []);
     }
-    for (count, key) in keys.into_iter().enumerate() {
-        greedy.take_all();
-        let removed = Operation::Remove(key).run(&store);
-        assert!(removed.is_ok(), "removal {count}: {removed:?}");
-    }
-    assert_eq!(store.check(PATIENCE).unwrap(), []);
 }
 
 #[test]
