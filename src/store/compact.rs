@@ -282,7 +282,6 @@ impl Writer<'_> {
 
     /// One step of `compact()`: false when there is no more to do.
     fn compact_step(&mut self, last: Location) -> Result<bool> {
-        self.not_in_transaction("compact()")?;
         let live = self.state.live_bytes;
         let (_, segment) = self.allowance();
         let is_tight = 8 * self.state.log_units <= live + live / COMPACT_SHARE + 2 * segment;

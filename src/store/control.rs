@@ -66,7 +66,6 @@ impl Writer<'_> {
 
     /// Replaces the settings, for all processes.
     pub(crate) fn set_settings(&mut self, settings: &Settings) -> Result<()> {
-        self.not_in_transaction("a change of settings")?;
         if let Some(problem) = settings.problem() {
             return Err(Error::new(ErrorKind::Setting, problem).at(self.shared.dir.path()));
         }

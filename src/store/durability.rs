@@ -274,7 +274,6 @@ impl Store {
         self.0.sync_to_tail()?;
         self.0.sync_table(self.state().geometry.generation())?;
         self.write(PATIENCE, |writer| {
-            writer.not_in_transaction("sync()")?;
             let shared = writer.shared;
             writer.state.synced = shared.sync_to_tail()?;
             writer.flip(writer.applied.location())?;

@@ -1,7 +1,7 @@
 //! What the operating system refuses, at any call, is an error and nothing else.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Write};
 use std::rc::Rc;
 
 use crate::error::{Error, ErrorKind};
@@ -150,6 +150,39 @@ fn a_walk_without_descriptors_fails_or_meets_every_key() {
         std::fs::remove_dir_all(&trial).unwrap();
     }
     assert!(failures > 0);
+}
+
+/// Whoever takes what is free on a disk: a file that grows until the disk is full.
+struct Greedy(std::fs::File);
+
+impl Greedy {
+    fn take_all(&mut self) {
+        while self.0.write_all(&[1; 4096]).is_ok() {}
+    }
+}
+
+/// While its keys are removed, another program takes all that is free.
+#[test]
+fn a_disk_that_another_fills_is_emptied_by_removing() {
+    for len in [20, 300] {
+        let Some(mount) = Mounted::tmpfs(1024) else { return };
+        let store = open(&mount.path().join("store"));
+        let mut greedy = Greedy(std::fs::File::create(mount.path().join("greedy")).unwrap());
+        let mut keys = Vec::new();
+        loop {
+            let key = (keys.len() as u64).to_be_bytes().to_vec();
+            match put(&store, &key, &vec![7; len], false) {
+                Ok(()) => keys.push(key),
+                Err(error) => break assert_eq!(error.kind(), ErrorKind::Full, "{error:?}"),
+            }
+        }
+        for (count, key) in keys.into_iter().enumerate() {
+            greedy.take_all();
+            let removed = Operation::Remove(key).run(&store);
+            assert!(removed.is_ok(), "{len} bytes, removal {count}: {removed:?}");
+        }
+        assert_eq!(store.check(PATIENCE).unwrap(), []);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, transact};
+use crate::format::record::{Header, Kind, TRANSACTION};
 use crate::format::settings::{PowerLoss, Settings};
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
@@ -100,6 +101,75 @@ fn half_a_transaction_does_not_come_back() {
     assert!(store.repair(PATIENCE).unwrap().is_empty());
     assert_eq!(prefix(&store, 50), 10);
     check(&store);
+}
+
+/// Appends the records of a transaction as a commit does, and is killed before it has committed: after
+/// the `Commit`, or before it.
+fn killed_in_a_commit(store: &Store, keys: [u32; 2], is_before: bool) {
+    let work = |writer: &mut Writer<'_>| {
+        let start = writer.tail;
+        for key in keys.into_iter().take(if is_before { 1 } else { 2 }) {
+            let (row, key) = (writer.state.next_row, key.to_be_bytes());
+            let header = Header {
+                flags: TRANSACTION,
+                key_len: key.len() as u32,
+                entry: key[3].into(),
+                row,
+                ..Header::job(Kind::Put, 0)
+            };
+            writer.append(&header, &[&key])?;
+        }
+        if !is_before {
+            let arguments = [start.bits().to_le_bytes(), 2u64.to_le_bytes()].concat();
+            writer.append(&Header::job(Kind::Commit, 2), &[&arguments])?;
+        }
+        Ok(())
+    };
+    store.write(PATIENCE, work).unwrap();
+}
+
+#[test]
+fn two_transactions_that_were_killed_do_not_become_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 0, b"before");
+    killed_in_a_commit(&store, [1, 2], false);
+    killed_in_a_commit(&store, [3, 4], true);
+    drop((store, first));
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    let there: Vec<u32> = (0..5).filter(|key| get(&store, *key).is_some()).collect();
+    assert_eq!(there, [0], "the first of one, the second of the other");
+    check(&store);
+}
+
+/// The disk is full just when one of the last records of a transaction needs another segment.
+#[test]
+fn a_transaction_that_failed_does_not_come_back() {
+    let mut failed = 0;
+    for len in (5000..6500).step_by(40) {
+        let dir = tempfile::tempdir().unwrap();
+        let first = boot(1);
+        let store = open(dir.path(), 100_000);
+        (0..20).for_each(|key| put(&store, key, b"v"));
+        put(&store, 20, &vec![7; len]);
+        let full = |step: Step| match step {
+            Step::Call("create" | "allocate") => Err(std::io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        };
+        let begun = store.begin(PATIENCE).unwrap();
+        (0..20).for_each(|key| assert!(remove(&store, key)));
+        let is_done = watch(full, || begun.commit()).is_ok();
+        failed += u32::from(!is_done);
+        drop((store, first));
+        let _boot = boot(2);
+        let store = open(dir.path(), 100_000);
+        let is_there = |key| get(&store, key).is_some();
+        assert!((0..20).all(|key| is_there(key) != is_done), "{is_done} after {len} bytes");
+        check(&store);
+    }
+    assert!(failed > 0, "the disk was never full");
 }
 
 #[test]

@@ -54,7 +54,6 @@ impl Store {
     /// Makes the table anew from what can be read of the log; what was found wrong.
     pub(crate) fn repair(&self, timeout: Duration) -> Result<Vec<Finding>> {
         let findings = self.write_unrecovered(timeout, |writer| {
-            writer.not_in_transaction("repair()")?;
             let (state, tail) = (&*writer.state, writer.tail);
             if state.log_units == 0 && state.len == 0 && state.next_row == 1 {
                 return Ok(Vec::new());

@@ -255,12 +255,9 @@ impl Shared {
                     Meaning::Record(at) => self.copy_item(at, item)?,
                 },
             };
-            match header {
-                Some(header) if header.kind != Kind::Put => return Ok(None),
-                Some(header) if self.hash(&item.key) == view.hash => {
-                    return Ok((!header.is_control()).then_some(header.row));
-                }
-                _ => {}
+            if let Some(header) = header {
+                let is_users = header.kind == Kind::Put && !header.is_control();
+                return Ok(is_users.then_some(header.row));
             }
             if pages::is_unchanged(&self.table, &view) {
                 self.head.count_damaged();

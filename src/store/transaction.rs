@@ -396,23 +396,13 @@ impl Writer<'_> {
             (count, units) = (count + 1, units + header.units());
         }
         let start = start.unwrap_or(self.tail);
+        // For both at once: a rebuild takes what has its commit record for committed, so nothing may
+        // fail behind that.
+        self.room_for_job(2 * Header::job(Kind::Commit, 2).units())?;
         for (kind, second) in [(Kind::Commit, count), (Kind::Settle, 0)] {
             let header = Header::job(kind, 2);
-            self.room_for_job(header.units())?;
             self.append(&header, &[&start.bits().to_le_bytes(), &second.to_le_bytes()])?;
         }
         Ok((units, published))
-    }
-
-    /// Refuses what cannot be part of a transaction.
-    pub(crate) fn not_in_transaction(&self, what: &str) -> Result<()> {
-        if self.session.overlay.is_none() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("{what} cannot be part of a transaction; call it before or after"),
-        )
-        .at(self.shared.dir.path()))
     }
 }

@@ -314,7 +314,6 @@ impl Writer<'_> {
 
     /// Deletes the value files that no record names.
     pub(crate) fn sweep(&mut self) -> Result<()> {
-        self.not_in_transaction("sweeping")?;
         self.sweep_log_and_table()?;
         let mut named = HashSet::new();
         let mut cursor = PageCursor::default();

@@ -237,6 +237,7 @@ fn what_cannot_be_part_of_a_transaction_says_so() {
         kind_of(cache.repair()),
         kind_of(cache.compact()),
         kind_of(cache.sync()),
+        kind_of(cache.reset_stats()),
         kind_of(cache.again().close()),
         kind_of(cache.update_settings(|settings| settings.cull_limit = 3)),
     ];
