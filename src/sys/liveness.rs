@@ -162,11 +162,6 @@ fn hold_by_map(dir: &Dir, slot: u16, mut lock: Locked) -> io::Result<Option<Hold
 /// child that was forked in the middle of a claim has not run its handlers yet. Ask again.
 pub(crate) fn prove_dead(dir: &Dir, slot: u16) -> io::Result<Option<DeathProof>> {
     dir.make_dir(FOLDER)?;
-    prove_dead_there(dir, slot)
-}
-
-/// As [`prove_dead`], where the folder is known to be there.
-fn prove_dead_there(dir: &Dir, slot: u16) -> io::Result<Option<DeathProof>> {
     let Some(_gate) = Gate::shut(dir, slot)? else { return Ok(None) };
     let Some(lock) = Locked::take(dir, slot)? else { return Ok(None) };
     let incarnation = Contents::read(lock.file()?)?.incarnation;
@@ -178,14 +173,17 @@ fn prove_dead_there(dir: &Dir, slot: u16) -> io::Result<Option<DeathProof>> {
 ///
 /// Like [`prove_dead`], it may miss a death for a moment. Ask again.
 pub(crate) fn is_over(dir: &Dir, slot: u16, incarnation: u64) -> io::Result<bool> {
-    match dir.file(&name(slot), false) {
-        // Somebody else has claimed the slot since: a process claims one when it is free only.
-        Ok(file) if Contents::read(&file)?.incarnation != incarnation => Ok(true),
-        Ok(_) => Ok(prove_dead_there(dir, slot)?.is_some()),
+    let file = match PrivateFile::open(|| dir.file(&name(slot), true)) {
         // Files of slots are never removed, but a directory can be copied without them.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        file => file?,
+    };
+    if Contents::read(file.file()?)?.incarnation != incarnation {
+        // Somebody else has claimed the slot since: a process claims one when it is free only.
+        return Ok(true);
     }
+    let Some(_gate) = Gate::shut(dir, slot)? else { return Ok(false) };
+    Ok(Locked::lock(file)?.is_some())
 }
 
 /// The process number that the last owner of `slot` left, for messages.
@@ -234,21 +232,18 @@ struct Contents {
 }
 
 impl Contents {
-    /// A file that is too short was never claimed: it counts as zeros.
+    /// What a file is too short for counts as zeros: it was never claimed.
     fn read(file: &File) -> io::Result<Contents> {
-        let mut numbers = [0; 2];
-        for (number, offset) in numbers.iter_mut().zip([0, 8]) {
-            let mut bytes = [0; 8];
-            match file.read_exact_at(&mut bytes, offset) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-                done => {
-                    done?;
-                    *number = u64::from_le_bytes(bytes);
-                }
+        let mut bytes = [0; 16];
+        let len = loop {
+            match file.read_at(&mut bytes, 0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                len => break len?,
             }
-        }
-        let [incarnation, process] = numbers;
-        Ok(Contents { incarnation, process })
+        };
+        bytes[len / 8 * 8..].fill(0);
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+        Ok(Contents { incarnation: word(0), process: word(8) })
     }
 }
 
@@ -302,7 +297,11 @@ struct Locked {
 impl Locked {
     fn take(dir: &Dir, slot: u16) -> io::Result<Option<Locked>> {
         let name = name(slot);
-        let file = PrivateFile::open(|| open_or_create(dir, &name))?;
+        Locked::lock(PrivateFile::open(|| open_or_create(dir, &name))?)
+    }
+
+    /// Locks the file of a slot; `None` if it is locked.
+    fn lock(file: PrivateFile) -> io::Result<Option<Locked>> {
         loop {
             match fs2::FileExt::try_lock_exclusive(file.file()?) {
                 Ok(()) => return Ok(Some(Locked { file, unlock: true })),
