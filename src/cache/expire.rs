@@ -89,7 +89,7 @@ impl Cache {
                 let mut own = 0;
                 for (key, found) in writer.own() {
                     if own_wanted(writer, &found)? {
-                        writer.remove(&key, &found, flags)?;
+                        writer.remove(writer.hashed(&key), &found, flags)?;
                         own += u64::from(!found.header.is_control());
                     }
                 }

@@ -187,7 +187,7 @@ impl Cache {
                 let key = self.0.store.hashed(key.as_bytes());
                 let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
                 if let Some(found) = found {
-                    writer.remove(key.bytes, &found, 0)?;
+                    writer.remove(key, &found, 0)?;
                     removed += 1;
                 }
             }

@@ -93,7 +93,7 @@ impl Cache {
             let Some(found) = writer.find(key)?.filter(|it| it.header == *header) else {
                 return Ok(false);
             };
-            writer.remove(key.bytes, &found, 0).map(|()| true)
+            writer.remove(key, &found, 0).map(|()| true)
         })
     }
 }

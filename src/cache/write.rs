@@ -385,7 +385,7 @@ impl Cache {
         let is_removed = store.write_to(key.hash, self.0.timeout, |writer| {
             let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
             let Some(found) = found else { return Ok(false) };
-            writer.remove(key.bytes, &found, 0).map(|()| true)
+            writer.remove(key, &found, 0).map(|()| true)
         })?;
         if is_removed {
             self.made_durable()?;

@@ -59,7 +59,7 @@ fn words_of_the_head() {
 #[test]
 fn words_of_a_state_block() {
     let words: [u64; STATE_WORDS] = std::array::from_fn(|index| match index {
-        21.. => 0,
+        22.. => 0,
         10 => 0x0000_000b_0000_000a,
         8 | 9 => 0x0000_0102_0000_0103 + index as u64,
         _ => 0x0000_1000_0000_0000 + index as u64,
@@ -75,8 +75,8 @@ fn words_of_a_state_block() {
     assert_eq!([state.drained.bits(), state.log_units, state.synced.bits()][..], words[11..14]);
     assert_eq!([state.merge_page, state.min_expiry_ms][..], words[14..16]);
     assert_eq!([state.evictions, state.expirations][..], words[16..18]);
-    let last = [state.settings.bits(), state.spare_units, state.controls];
-    assert_eq!(last[..], words[18..21]);
+    let last = [state.settings.bits(), state.spare_units, state.controls, state.numbered.bits()];
+    assert_eq!(last[..], words[18..22]);
 }
 
 #[test]

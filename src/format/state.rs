@@ -116,6 +116,9 @@ pub(crate) struct State {
     pub(crate) settings: Location,
     /// Keys among `len` that are the cache's own.
     pub(crate) controls: u64,
+    /// From here on records say the numbers that their entries have: no pages have been merged, and
+    /// the table has not been made anew, since. `NONE` says nothing.
+    pub(crate) numbered: Location,
 }
 
 impl State {
@@ -144,6 +147,7 @@ impl State {
             self.settings.bits(),
             self.spare_units,
             self.controls,
+            self.numbered.bits(),
         ];
         words[..packed.len()].copy_from_slice(&packed);
         words
@@ -177,6 +181,7 @@ impl State {
             settings: Location::from_bits(words[18]),
             spare_units: words[19],
             controls: words[20],
+            numbered: Location::from_bits(words[21]),
         }
     }
 
@@ -235,7 +240,7 @@ mod tests {
     quickcheck! {
         fn words_round_trip(seeds: Vec<u64>) -> bool {
             let mut words = [0; STATE_WORDS];
-            for (word, seed) in words.iter_mut().take(21).zip(&seeds) {
+            for (word, seed) in words.iter_mut().take(22).zip(&seeds) {
                 *word = *seed;
             }
             let state = State::decode(&words);

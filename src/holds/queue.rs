@@ -159,7 +159,7 @@ impl Holds {
                     return Err(error);
                 }
                 next.append(&mut record.waiters);
-                writer.remove(key.bytes, &found, 0)?;
+                writer.remove(key, &found, 0)?;
             }
             Ok(Some(next))
         })?;
@@ -368,7 +368,7 @@ fn save(
     record: &Record,
 ) -> Result<()> {
     if record.is_idle() {
-        return found.map_or(Ok(()), |found| writer.remove(key.bytes, found, 0));
+        return found.map_or(Ok(()), |found| writer.remove(key, found, 0));
     }
     let mut bytes = Vec::new();
     record.encode(&mut bytes);

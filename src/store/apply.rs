@@ -102,6 +102,7 @@ impl Writer<'_> {
                 let pair = (first as u32, second as u32);
                 let life = pages::life(state, record.at);
                 pages::merge(table, state, pair, third as u32, life);
+                state.numbered = record.at;
             }
             Kind::Spill => {
                 publish::spill(table, first, second as u32);
@@ -347,6 +348,7 @@ impl Writer<'_> {
             expirations: state.expirations,
             settings: state.settings,
             next_row: state.next_row,
+            numbered: at,
             ..State::empty(geometry)
         };
         Ok(())

@@ -145,6 +145,9 @@ impl Writer<'_> {
             Some(place) if place.slot() != view.slot => problem("bucket and entry differ"),
             Some(_) => {}
         }
+        if header.entry != view.number && self.is_numbered(at) {
+            problem("it names another entry");
+        }
         if view.slot.is_pending() {
             problem("it is marked as part of a transaction, and none is open");
         }

@@ -45,7 +45,8 @@ pub(crate) struct Ahead {
     at: Location,
     end: Location,
     header: Header,
-    hash: u64,
+    /// Of the key, if the record can be current.
+    hash: Option<u64>,
 }
 
 impl Writer<'_> {
@@ -150,7 +151,8 @@ impl Writer<'_> {
     ) -> Result<()> {
         let (mut looks, mut moved) = (looks, 0);
         while looks > 0 && moved < moves {
-            let is_end = self.look_ahead(looks.min(LOOKS), ahead, body)?;
+            let is_end = self.look_ahead(looks.min(LOOKS), ahead)?;
+            self.tell_dead(ahead, body)?;
             looks = looks.saturating_sub(ahead.len().max(1) as u64);
             for next in &*ahead {
                 moved += self.drain_one(next, body)?;
@@ -184,9 +186,9 @@ impl Writer<'_> {
             .is_some_and(|header| header.segment == segment)
     }
 
-    /// Reads the headers of the next records to drain and starts loading the buckets of their
-    /// keys. True if the end of the segment was reached.
-    fn look_ahead(&self, looks: u64, ahead: &mut Vec<Ahead>, body: &mut Vec<u8>) -> Result<bool> {
+    /// Reads the headers of the next records to drain and starts loading the entries that they name.
+    /// True if the end of the segment was reached.
+    fn look_ahead(&self, looks: u64, ahead: &mut Vec<Ahead>) -> Result<bool> {
         ahead.clear();
         let mut at = self.state.drained;
         let Some(words) = self.words_to_drain(at)? else { return Ok(true) };
@@ -197,7 +199,7 @@ impl Writer<'_> {
             let Some(header) = reader::header(words, self.shared.identity.store_id, at) else {
                 // Damage: the next sound header is looked for, unit by unit.
                 let end = at.plus(1);
-                ahead.push(Ahead { at, end, header: Header::job(Kind::Seal, 0), hash: 0 });
+                ahead.push(Ahead { at, end, header: Header::job(Kind::Seal, 0), hash: None });
                 at = end;
                 continue;
             };
@@ -205,18 +207,41 @@ impl Writer<'_> {
                 Kind::Seal => return Ok(true),
                 _ => at.plus(header.units()),
             };
-            let mut hash = 0;
             if header.kind == Kind::Put {
-                body.resize(header.front_len(), 0);
-                copy_out(words, 8 * (at.unit() as usize + HEADER_WORDS), body);
-                hash = self.shared.hash(key_in(&header, body));
-                self.shared.prefetch_bucket(hash);
                 pages::prefetch_entry(&self.shared.table, header.entry);
             }
-            ahead.push(Ahead { at, end, header, hash });
+            ahead.push(Ahead { at, end, header, hash: None });
             at = end;
         }
         Ok(false)
+    }
+
+    /// Whether the record at this place says the number that its key's entry has, if it is current.
+    pub(crate) fn is_numbered(&self, at: Location) -> bool {
+        !self.state.numbered.is_none() && at.is_at_or_after(self.state.numbered)
+    }
+
+    /// Tells from their entries which of these records are dead, and starts loading the buckets of the
+    /// others. Where entries have got other numbers since, or cannot be read, the buckets have to tell.
+    fn tell_dead(&self, ahead: &mut [Ahead], body: &mut Vec<u8>) -> Result<()> {
+        let table = &self.shared.table;
+        for next in ahead.iter_mut().filter(|next| next.header.kind == Kind::Put) {
+            let Ahead { at, header, .. } = next;
+            let entry = pages::entry(table, header.entry).filter(|_| self.is_numbered(*at));
+            next.hash = match entry {
+                Some(entry) => pages::hash_if_current(entry, *at),
+                None => {
+                    let Some(words) = self.words(*at)? else { continue };
+                    body.resize(header.front_len(), 0);
+                    copy_out(words, 8 * (at.unit() as usize + HEADER_WORDS), body);
+                    Some(self.shared.hash(key_in(header, body)))
+                }
+            };
+            if let Some(hash) = next.hash {
+                self.shared.prefetch_bucket(hash);
+            }
+        }
+        Ok(())
     }
 
     /// Moves a record if it is current; the units that were moved.
@@ -226,9 +251,7 @@ impl Writer<'_> {
             let settings = self.shared.head.settings();
             self.job(Kind::Settings, &settings.encode())?;
         }
-        if header.kind != Kind::Put {
-            return Ok(0);
-        }
+        let Some(hash) = hash else { return Ok(0) };
         let (buckets, table) = (self.state.geometry.buckets(), &self.shared.table);
         let failures = table.failures();
         let Some(place) = publish::find(table, buckets, hash, at) else {

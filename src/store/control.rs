@@ -123,7 +123,7 @@ impl Writer<'_> {
             }
         }
         for (key, found) in self.own() {
-            self.remove(&key, &found, 0)?;
+            self.remove(self.hashed(&key), &found, 0)?;
             removed += u64::from(!found.header.is_control());
         }
         Ok(removed)

@@ -94,7 +94,7 @@ impl Operation {
             Operation::Put(key, value, is_file) => put(store, key, value, *is_file),
             Operation::Remove(key) => {
                 store.write(PATIENCE, |writer| match writer.find(store.hashed(key))? {
-                    Some(found) => writer.remove(key, &found, 0),
+                    Some(found) => writer.remove(store.hashed(key), &found, 0),
                     None => Ok(()),
                 })
             }

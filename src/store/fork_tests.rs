@@ -184,7 +184,7 @@ fn use_hostile(path: &std::path::Path) -> bool {
             put_in(&store, writer, &bytes, PutValue::Bytes(&value))
         });
         let _ = store.write(PATIENCE, |writer| match writer.find(store.hashed(&bytes))? {
-            Some(found) if key % 2 == 0 => writer.remove(&bytes, &found, 0),
+            Some(found) if key % 2 == 0 => writer.remove(store.hashed(&bytes), &found, 0),
             _ => Ok(()),
         });
     }

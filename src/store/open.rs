@@ -259,6 +259,7 @@ fn image(dir: &Dir, options: &OpenOptions) -> Result<Vec<u8>> {
         first: start.segment(),
         drained: start,
         synced: start,
+        numbered: start,
         next_row: 1,
         ..State::empty(geometry)
     };

@@ -156,7 +156,7 @@ impl Writer<'_> {
         if let Some(found) = self.found(view)?
             && self.key_of(&found, &mut key)?
         {
-            self.remove(&key, &found, flags)?;
+            self.remove(self.hashed(&key), &found, flags)?;
         }
         Ok(())
     }

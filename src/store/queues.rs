@@ -32,7 +32,7 @@ use crate::format::queue::{Bounds, LAST, Queue, START, Side};
 use crate::format::record::{EXPIRED, Header};
 use crate::store::scan::Item;
 use crate::store::writer::{Found, Put, PutValue};
-use crate::store::{HashedKey, Store, Writer};
+use crate::store::{Store, Writer};
 
 /// Numbers that are looked at while the lock is held, at most.
 const STEP_LOOKS: u64 = 512;
@@ -70,10 +70,6 @@ impl Writer<'_> {
     pub(crate) fn has_controls(&self) -> bool {
         let own = self.session.overlay.as_ref().map_or(0, |overlay| overlay.controls);
         self.state.controls.saturating_add_signed(own) != 0
-    }
-
-    fn hashed<'a>(&self, bytes: &'a [u8]) -> HashedKey<'a> {
-        HashedKey { bytes, hash: self.shared.hash(bytes) }
     }
 
     /// The stored bounds of a queue; `None` if there are none, or they are damaged.
@@ -147,7 +143,7 @@ impl Writer<'_> {
                     return Ok(Step::Done(Sought { item: Some((number, found)), stored, bounds }));
                 }
                 Some(expired) => {
-                    self.remove(&key, &expired, EXPIRED)?;
+                    self.remove(self.hashed(&key), &expired, EXPIRED)?;
                     search.misses = 0;
                 }
                 None => search.misses += 1,
@@ -239,7 +235,7 @@ impl Writer<'_> {
             return Ok(Step::Done(false));
         };
         let mut key = Vec::new();
-        self.remove(queue.key(number, &mut key), &found, 0)?;
+        self.remove(self.hashed(queue.key(number, &mut key)), &found, 0)?;
         bounds.pass(side);
         // Bounds of none are left as they are: the next push finds room within them.
         if !bounds.is_empty() && bounds.are_worth_storing(&stored) {

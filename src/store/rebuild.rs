@@ -253,7 +253,7 @@ impl Writer<'_> {
             }
         }
         state.drained = Location::new(state.first, HEADER_UNITS);
-        state.synced = self.tail;
+        (state.synced, state.numbered) = (self.tail, self.tail);
         let mut segment = state.first;
         while segment.is_within(state.first, self.tail.segment()) {
             state.log_units += self.shared.segment(segment)?.map_or(0, <[_]>::len) as u64;

@@ -43,7 +43,7 @@ pub(super) fn put(store: &Store, key: u32, value: &[u8]) {
 pub(super) fn remove(store: &Store, key: u32) -> bool {
     let key = key.to_be_bytes();
     let found = |writer: &mut Writer<'_>| match writer.find(store.hashed(&key))? {
-        Some(found) => writer.remove(&key, &found, 0).map(|()| true),
+        Some(found) => writer.remove(store.hashed(&key), &found, 0).map(|()| true),
         None => Ok(false),
     };
     store.write(PATIENCE, found).unwrap()

@@ -45,7 +45,7 @@ fn remove(store: &Store, key: &[u8]) -> bool {
     let hashed = store.hashed(key);
     store
         .write(PATIENCE, |writer| match writer.find(hashed)? {
-            Some(found) => writer.remove(key, &found, 0).map(|()| true),
+            Some(found) => writer.remove(hashed, &found, 0).map(|()| true),
             None => Ok(false),
         })
         .unwrap()

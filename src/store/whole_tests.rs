@@ -262,3 +262,37 @@ fn dead_records_take_what_the_limit_leaves() {
         assert!(log >= least * live, "limit {limit}: {log} of {live}");
     }
 }
+
+/// Records name entries whose numbers have changed since: when pages were merged, when the table was
+/// made anew. What is current among them is moved all the same when its segment is drained.
+#[test]
+fn what_has_got_another_entry_is_drained_as_current() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let drain = || {
+        let last = store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
+        while store.write(PATIENCE, |writer| writer.drain_to(last)).unwrap() {}
+        check(&store);
+    };
+    let look = |keys: &[u32], version| {
+        for key in keys {
+            assert_eq!(get(&store, *key).expect("a key is gone"), telling(*key, version, 3));
+        }
+    };
+    let all: Vec<u32> = (0..6400).collect();
+    all.iter().for_each(|key| put(&store, *key, &telling(*key, 1, 3)));
+    // Every fourth stays: pages are merged while others go.
+    let kept: Vec<u32> = all.iter().copied().filter(|key| key % 4 == 0).collect();
+    all.iter().filter(|key| *key % 4 != 0).for_each(|key| assert!(remove(&store, *key)));
+    let before = store.state().numbered;
+    assert!(before.is_at_or_after(store.state().drained), "nothing was merged");
+    drain();
+    look(&kept, 1);
+    kept.iter().for_each(|key| put(&store, *key, &telling(*key, 2, 3)));
+    kept.iter().filter(|key| *key % 8 == 0).for_each(|key| assert!(remove(&store, *key)));
+    let kept: Vec<u32> = kept.into_iter().filter(|key| key % 8 != 0).collect();
+    assert_eq!(store.repair(PATIENCE).unwrap(), []);
+    assert_ne!(store.state().numbered, before);
+    drain();
+    look(&kept, 2);
+}

@@ -62,6 +62,11 @@ impl<'a> Writer<'a> {
         Ok(self.words(at)?.and_then(|words| reader::header(words, store_id, at)))
     }
 
+    /// A key with its hash.
+    pub(crate) fn hashed<'b>(&self, bytes: &'b [u8]) -> HashedKey<'b> {
+        HashedKey { bytes, hash: self.shared.hash(bytes) }
+    }
+
     /// Finds the current record of a key, expired or not.
     pub(crate) fn find(&self, key: HashedKey<'_>) -> Result<Option<Found>> {
         if let Some(overlay) = &self.session.overlay
@@ -202,13 +207,15 @@ impl<'a> Writer<'a> {
     }
 
     /// Removes a found key. `flags` say why: 0, `CULLED` or `EXPIRED`.
-    pub(crate) fn remove(&mut self, key: &[u8], found: &Found, flags: u8) -> Result<()> {
+    pub(crate) fn remove(&mut self, key: HashedKey<'_>, found: &Found, flags: u8) -> Result<()> {
         if self.session.overlay.is_some() {
-            return self.remove_in_transaction(key, found, flags);
+            return self.remove_in_transaction(key.bytes, found, flags);
         }
         let FoundAt::Log(at) = found.place else { return Ok(()) };
         let flags = flags | found.header.flags & CONTROL;
-        self.remove_known(at, found, flags, self.shared.hash(key))
+        let (entry, old) = (found.entry, Some(found.header));
+        let header = Header { flags, entry, previous: at, ..Header::job(Kind::Delete, 0) };
+        self.remove_with(header, key.hash, old)
     }
 
     /// Removes the key whose current record is at `at`, whether that record is sound or not.
@@ -217,12 +224,6 @@ impl<'a> Writer<'a> {
         let flags = flags | old.map_or(0, |old| old.flags & CONTROL);
         let header = Header { flags, entry, previous: at, ..Header::job(Kind::Delete, 0) };
         self.remove_with(header, 0, old)
-    }
-
-    fn remove_known(&mut self, at: Location, found: &Found, flags: u8, hash: u64) -> Result<()> {
-        let entry = found.entry;
-        let header = Header { flags, entry, previous: at, ..Header::job(Kind::Delete, 0) };
-        self.remove_with(header, hash, Some(found.header))
     }
 
     fn remove_with(&mut self, header: Header, hash: u64, old: Option<Header>) -> Result<()> {

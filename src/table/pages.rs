@@ -89,6 +89,12 @@ pub(crate) fn store<S: Space>(
     }
 }
 
+/// The hash of the key of an entry, if its record is the one at `location`. For the writer.
+pub(crate) fn hash_if_current(entry: &[AtomicU64], location: Location) -> Option<u64> {
+    let is_current = Slot(entry[SLOT].load(Ordering::Relaxed)).location() == location;
+    is_current.then(|| entry[HASH].load(Ordering::Relaxed))
+}
+
 /// Starts loading an entry that is about to be written.
 pub(crate) fn prefetch_entry<S: Space>(space: &S, number: u32) {
     if let Some(words) = entry(space, number) {

@@ -136,7 +136,7 @@ fn bounds_that_nobody_uses_are_swept_and_made_again() {
     push(&store, Side::Back);
     let header = |writer: &mut Writer<'_>| {
         let found = writer.find(writer.hashed(queue().control()))?.unwrap();
-        writer.remove(queue().control(), &found, EXPIRED)?;
+        writer.remove(writer.hashed(queue().control()), &found, EXPIRED)?;
         Ok(found.header)
     };
     let header = store.write(PATIENCE, header).unwrap();
@@ -174,7 +174,7 @@ fn a_hole_is_stepped_over_once() {
     let mut key = Vec::new();
     let key = store.hashed(queue().key(START + 3000, &mut key));
     let remove = |writer: &mut Writer<'_>| match writer.find(key)? {
-        Some(found) => writer.remove(key.bytes, &found, 0),
+        Some(found) => writer.remove(key, &found, 0),
         None => Ok(()),
     };
     store.write(PATIENCE, remove).unwrap();
