@@ -8,13 +8,14 @@ use crate::format::location::{Location, Segment};
 use crate::format::record::{Header, Kind};
 use crate::format::slot::{Slot, bucket_of};
 use crate::format::state::{Applied, Geometry};
+use crate::log::reader;
 use crate::log::writer::write_record;
 use crate::models::look::{Records, View, look};
 use crate::models::state_block;
 use crate::sys::sync::{AtomicU64, Ordering};
 use crate::table::heap::Heap;
 use crate::table::lookup::lookup;
-use crate::table::{Space, publish};
+use crate::table::{Space, pages, publish};
 
 const STORE_ID: u64 = 77;
 /// Words of a segment: an unused one, a record of one body word, and the zero behind it.
@@ -46,9 +47,13 @@ pub(super) fn hash(key: u8) -> u64 {
 impl Store {
     /// A store with one bucket, no pages, and everything before segment 1 applied.
     pub(super) fn new(files: usize) -> Store {
+        Store::with_pages(files, 0)
+    }
+
+    pub(super) fn with_pages(files: usize, pages: usize) -> Store {
         let words = |count| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         let store = Store {
-            table: Heap::new(Geometry::new(1, 1), 1, 0, 0),
+            table: Heap::new(Geometry::new(1, 1), 1, 0, pages),
             head: words(crate::format::head::BLOCKS[1] + 1),
             files: (0..files).map(|_| words(SEGMENT_WORDS)).collect(),
         };
@@ -107,6 +112,18 @@ impl Store {
     pub(super) fn flip(&self, location: Location) {
         let applied = state_block::applied(&self.head);
         state_block::flip(&self.head, applied, location, [0; 1]);
+    }
+
+    /// Makes an entry name the record of a segment, as relocating does.
+    pub(super) fn set_entry(&self, number: u32, segment: u64, key: u8) {
+        pages::set_slot(&self.table, number, Slot::new(hash(key), at(segment)));
+    }
+
+    /// Whether the record that an entry names is there as a whole.
+    pub(super) fn is_sound(&self, entry: u32) -> bool {
+        let at = pages::view(&self.table, entry).unwrap().slot.location();
+        let mut bytes = Vec::new();
+        reader::body(self.file(at.segment()), STORE_ID, at, &mut bytes).is_some()
     }
 
     /// The value of a key.

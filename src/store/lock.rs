@@ -134,8 +134,9 @@ fn acquire_contended<K: Kernel>(
         nap = (nap * 2).min(LONGEST_SLEEP);
         let Some(slot) = holder(waited) else { continue };
         if let Some(_proof) = kernel.prove_dead(slot) {
-            // ORDERING: Acquire, as in `acquire`.
-            if word.compare_exchange(waited, mine, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            // ORDERING: Relaxed, the dead have released nothing: the kernel's lock, which is the
+            // proof, orders all that they stored before this.
+            if word.compare_exchange(waited, mine, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return Ok(());
             }
         }
