@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::threads::thread;
 use super::{check_to, state_block};
 use crate::format::entry::{Access, Deadline, PAGE_ENTRIES};
 use crate::format::head::BLOCKS;
@@ -86,7 +87,7 @@ fn beside(
         state.listed_pages = filled.into();
         let reading = {
             let table = Arc::clone(&table);
-            loom::thread::spawn(move || reader(&table))
+            thread::spawn(move || reader(&table))
         };
         writer(&table, &mut state);
         reading.join().unwrap();

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use super::log::{Store, after, at, beside};
+use super::threads::thread;
 use crate::format::location::Location;
 use crate::format::record::Kind;
+use crate::format::state::Geometry;
 use crate::log::writer::begin_reuse;
+use crate::table::heap::Heap;
+use crate::table::pages;
 use crate::table::publish::count_move;
 
 const NONE: Location = Location::NONE;
@@ -161,12 +165,15 @@ fn compaction() {
 #[test]
 fn an_entry_of_a_record_that_moves() {
     super::check(|| {
-        let store = Arc::new(Store::with_pages(2, 1));
+        let store = Arc::new(Store::with(2, Heap::new(Geometry::new(1, 1), 1, 0, 1)));
         store.put(0, A, 10, NONE);
         store.set_entry(0, 0, A);
         let walking = {
             let store = Arc::clone(&store);
-            loom::thread::spawn(move || assert!(store.is_sound(0)))
+            thread::spawn(move || {
+                let view = pages::view(&store.table, 0).unwrap();
+                assert!(store.is_sound(view.slot.location()));
+            })
         };
         store.put(1, A, 10, at(0));
         store.set_entry(0, 1, A);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::check;
 use super::log::{buckets, hash};
+use super::threads::thread;
 use crate::format::entry::{Access, Deadline};
 use crate::format::location::Location;
 use crate::format::slot::{Slot, bucket_of};
@@ -49,7 +50,7 @@ fn beside(keys: &'static [u8], writer: fn(&Heap), reader: fn(&Heap)) {
         let table = Arc::new(table(keys));
         let reading = {
             let table = Arc::clone(&table);
-            loom::thread::spawn(move || reader(&table))
+            thread::spawn(move || reader(&table))
         };
         writer(&table);
         reading.join().unwrap();
@@ -85,7 +86,7 @@ fn linking_a_bucket() {
         table.overflow(0).unwrap()[0].store(Slot::new(hash(6), place(6)).0, Ordering::Relaxed);
         let reading = {
             let table = Arc::clone(&table);
-            loom::thread::spawn(move || assert!(!finds(&table, 6)))
+            thread::spawn(move || assert!(!finds(&table, 6)))
         };
         publish::spill(&*table, 0, 0);
         reading.join().unwrap();

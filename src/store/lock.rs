@@ -19,7 +19,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sys::sync::{AtomicU32, Ordering};
+use crate::sys::sync::{AtomicU32, Ordering, pause};
 
 const SLOT_BITS: u32 = 10;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
@@ -149,11 +149,4 @@ pub(crate) fn release<K: Kernel>(kernel: &K, word: &AtomicU32) {
     if word.swap(0, Ordering::Release) & WAITERS != 0 {
         kernel.wake(word);
     }
-}
-
-fn pause() {
-    #[cfg(loom)]
-    loom::thread::yield_now();
-    #[cfg(not(loom))]
-    std::hint::spin_loop();
 }
