@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use loom::sync::{Condvar, Mutex};
-use loom::thread;
-
 use super::lock::{self, Kernel, Owner};
+use super::threads::{Condvar, Mutex, MutexGuard, thread};
 use crate::sys::sync::{AtomicU32, Ordering};
 
 const TIMEOUT: Duration = Duration::from_secs(3600);
@@ -44,7 +42,7 @@ enum Sleep {
 struct Process<'a>(&'a Fake, Sleep);
 
 impl<'a> Kernel for Process<'a> {
-    type Proof = loom::sync::MutexGuard<'a, bool>;
+    type Proof = MutexGuard<'a, bool>;
 
     fn sleep(&self, word: &AtomicU32, expected: u32, _: Duration) -> bool {
         if matches!(self.1, Sleep::Never) {
@@ -181,6 +179,28 @@ fn a_newcomer_in_the_slot_of_the_dead() {
         other.join().unwrap();
         assert_eq!(store.counts(), (3, 1));
         assert_eq!(lock::holder(store.word.load(Ordering::Relaxed)), None);
+    });
+}
+
+/// Five processes that write many times; one of them dies in the middle of a write.
+#[cfg(shuttle)]
+#[test]
+fn a_crowd_with_a_death() {
+    super::check_to(5, || {
+        let store = Store::new();
+        let work: fn(&Store, u16) = |store, slot| {
+            // Who only sleeps until it is woken relies on one who asks for the dead.
+            let sleep = if slot == 1 { Sleep::Never } else { Sleep::UntilWoken };
+            (0..4).for_each(|_| store.write(Owner::new(slot, 1), sleep));
+        };
+        let others = [1, 2, 3, 4].map(|slot| {
+            let store = Arc::clone(&store);
+            thread::spawn(move || work(&store, slot))
+        });
+        store.die();
+        store.write(Owner::new(5, 1), Sleep::Never);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert_eq!(store.counts(), (18, 1));
     });
 }
 

@@ -8,13 +8,15 @@ use crate::format::location::{Location, Segment};
 use crate::format::record::{Header, Kind};
 use crate::format::slot::{Slot, bucket_of};
 use crate::format::state::{Applied, Geometry};
+use crate::log::reader;
 use crate::log::writer::write_record;
 use crate::models::look::{Records, View, look};
 use crate::models::state_block;
+use crate::models::threads::thread;
 use crate::sys::sync::{AtomicU64, Ordering};
 use crate::table::heap::Heap;
 use crate::table::lookup::lookup;
-use crate::table::{Space, publish};
+use crate::table::{Space, pages, publish};
 
 const STORE_ID: u64 = 77;
 /// Words of a segment: an unused one, a record of one body word, and the zero behind it.
@@ -46,9 +48,13 @@ pub(super) fn hash(key: u8) -> u64 {
 impl Store {
     /// A store with one bucket, no pages, and everything before segment 1 applied.
     pub(super) fn new(files: usize) -> Store {
+        Store::with(files, Heap::new(Geometry::new(1, 1), 1, 0, 0))
+    }
+
+    pub(super) fn with(files: usize, table: Heap) -> Store {
         let words = |count| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         let store = Store {
-            table: Heap::new(Geometry::new(1, 1), 1, 0, 0),
+            table,
             head: words(crate::format::head::BLOCKS[1] + 1),
             files: (0..files).map(|_| words(SEGMENT_WORDS)).collect(),
         };
@@ -85,11 +91,12 @@ impl Store {
         let hash = hash(key);
         let plain = Slot::new(hash, at(segment));
         let slot = if pending { plain.pending() } else { plain };
-        match publish::find(&self.table, 1, hash, previous) {
+        let buckets = buckets(&self.table);
+        match publish::find(&self.table, buckets, hash, previous) {
             Some(place) if !previous.is_none() => place.publish(slot),
             _ => {
-                let first = self.table.bucket(bucket_of(hash, 1)).unwrap();
-                assert!(publish::insert(&self.table, first, slot, 0));
+                let first = self.table.bucket(bucket_of(hash, buckets)).unwrap();
+                assert!(publish::insert(&self.table, first, slot, key.into()));
             }
         }
     }
@@ -98,7 +105,7 @@ impl Store {
     pub(super) fn settle(&self, segment: u64, key: u8, keep: bool) {
         let hash = hash(key);
         let slot = if keep { Slot::new(hash, at(segment)) } else { Slot::EMPTY };
-        if let Some(place) = publish::find(&self.table, 1, hash, at(segment)) {
+        if let Some(place) = publish::find(&self.table, buckets(&self.table), hash, at(segment)) {
             place.publish(slot);
         }
     }
@@ -107,6 +114,17 @@ impl Store {
     pub(super) fn flip(&self, location: Location) {
         let applied = state_block::applied(&self.head);
         state_block::flip(&self.head, applied, location, [0; 1]);
+    }
+
+    /// Makes an entry name the record of a segment, as relocating does.
+    pub(super) fn set_entry(&self, number: u32, segment: u64, key: u8) {
+        pages::set_slot(&self.table, number, Slot::new(hash(key), at(segment)));
+    }
+
+    /// Whether there is a whole record.
+    pub(super) fn is_sound(&self, at: Location) -> bool {
+        let mut bytes = Vec::new();
+        reader::body(self.file(at.segment()), STORE_ID, at, &mut bytes).is_some()
     }
 
     /// The value of a key.
@@ -145,7 +163,7 @@ pub(super) fn beside(files: usize, prepare: fn(&Store), writer: fn(&Store), read
         prepare(&store);
         let reading = {
             let store = Arc::clone(&store);
-            loom::thread::spawn(move || reader(&store))
+            thread::spawn(move || reader(&store))
         };
         writer(&store);
         reading.join().unwrap();

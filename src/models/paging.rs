@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::threads::thread;
 use super::{check_to, state_block};
 use crate::format::entry::{Access, Deadline, PAGE_ENTRIES};
 use crate::format::head::BLOCKS;
@@ -13,7 +14,7 @@ use crate::table::heap::Heap;
 use crate::table::pages::{self, bits, snapshot, view};
 use crate::table::walk::find_page;
 
-/// A table and its state. The location of a key is its row plus one.
+/// A table and its state. The hash of a key is its row, and its location the row plus one.
 struct Table {
     heap: Heap,
     head: Vec<AtomicU64>,
@@ -38,9 +39,10 @@ impl Table {
     fn open(&self, state: &mut State) -> u32 {
         let page = pages::next_number(state);
         pages::add(&self.heap, state, page, 1000 + state.next_row);
-        let slot = Slot::new(0, Location::from_bits(state.next_row + 1));
+        let (entry, row) = (page * PAGE_ENTRIES as u32, state.next_row);
+        let slot = Slot::new(row, Location::from_bits(row + 1));
         let (access, deadline) = (Access::new(0, 0), Deadline::new(0, 0));
-        pages::store(&self.heap, page * PAGE_ENTRIES as u32, slot, 0, Some(access), deadline, true);
+        pages::store(&self.heap, entry, slot, row, Some(access), deadline, true);
         state.next_row += 1;
         page
     }
@@ -85,7 +87,7 @@ fn beside(
         state.listed_pages = filled.into();
         let reading = {
             let table = Arc::clone(&table);
-            loom::thread::spawn(move || reader(&table))
+            thread::spawn(move || reader(&table))
         };
         writer(&table, &mut state);
         reading.join().unwrap();
@@ -172,6 +174,26 @@ fn first_pages_that_are_merged_again() {
     beside(2, 3, 4, writer, |table| {
         let bitmap = snapshot(&table.heap, 3).map(|page| page.bitmap);
         assert!(bitmap.is_none_or(|bitmap| bitmap == 3), "{bitmap:?}");
+    });
+}
+
+/// A page that was merged, with its entries still in it, is used again: who has not seen its life
+/// end reads nothing of the next one, and in the end sees that it has begun.
+#[test]
+fn a_merged_page_that_is_used_again() {
+    let writer = |table: &Table, state: &mut State| {
+        merge(table, state);
+        assert_eq!(table.open(state), 1);
+        pages::set_first_row(&table.heap, PAGE_ENTRIES as u32, 4);
+        pages::remove(&table.heap, PAGE_ENTRIES as u32);
+    };
+    beside(2, 3, 4, writer, |table| {
+        let Some(page) = snapshot(&table.heap, 1).filter(|page| page.life == 1001) else { return };
+        assert_eq!((page.bitmap, page.first_row), (1, 1));
+        let view = view(&table.heap, PAGE_ENTRIES as u32).unwrap();
+        if page.is_current(&table.heap) {
+            assert_eq!((view.slot.location().bits(), view.hash), (2, 1));
+        }
     });
 }
 

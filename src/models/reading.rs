@@ -1,9 +1,15 @@
 //! A reader beside a writer: publishing, transactions, and places that are used again.
 
+use std::sync::Arc;
+
 use super::log::{Store, after, at, beside};
+use super::threads::thread;
 use crate::format::location::Location;
 use crate::format::record::Kind;
+use crate::format::state::Geometry;
 use crate::log::writer::begin_reuse;
+use crate::table::heap::Heap;
+use crate::table::pages;
 use crate::table::publish::count_move;
 
 const NONE: Location = Location::NONE;
@@ -153,6 +159,26 @@ fn compaction() {
         },
         |store| assert_eq!(store.get(A), Some(10)),
     );
+}
+
+/// A record is moved: whoever comes to it by its entry finds the old one or the new one.
+#[test]
+fn an_entry_of_a_record_that_moves() {
+    super::check(|| {
+        let store = Arc::new(Store::with(2, Heap::new(Geometry::new(1, 1), 1, 0, 1)));
+        store.put(0, A, 10, NONE);
+        store.set_entry(0, 0, A);
+        let walking = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                let view = pages::view(&store.table, 0).unwrap();
+                assert!(store.is_sound(view.slot.location()));
+            })
+        };
+        store.put(1, A, 10, at(0));
+        store.set_entry(0, 1, A);
+        walking.join().unwrap();
+    });
 }
 
 /// The record of a transaction is settled and moved, and its place is used again, while a reader is

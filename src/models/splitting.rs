@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::check;
 use super::log::{buckets, hash};
+use super::threads::thread;
 use crate::format::entry::{Access, Deadline};
 use crate::format::location::Location;
 use crate::format::slot::{Slot, bucket_of};
 use crate::format::state::Geometry;
+use crate::sys::sync::Ordering;
 use crate::table::heap::Heap;
 use crate::table::lookup::{Verdict, lookup};
 use crate::table::{Space, pages, publish, split};
@@ -48,7 +50,7 @@ fn beside(keys: &'static [u8], writer: fn(&Heap), reader: fn(&Heap)) {
         let table = Arc::new(table(keys));
         let reading = {
             let table = Arc::clone(&table);
-            loom::thread::spawn(move || reader(&table))
+            thread::spawn(move || reader(&table))
         };
         writer(&table);
         reading.join().unwrap();
@@ -74,6 +76,21 @@ fn split_of_a_bucket() {
 fn split_of_a_chain() {
     beside(&[1, 3, 5, 7, 9, 11], split_once, |table| assert!(finds(table, 11)));
     beside(&[2, 4, 6, 8, 10, 1], split_once, |table| assert!(finds(table, 1)));
+}
+
+/// A bucket that is linked is empty, whatever it held before.
+#[test]
+fn linking_a_bucket() {
+    check(|| {
+        let table = Arc::new(table(&[2, 4]));
+        table.overflow(0).unwrap()[0].store(Slot::new(hash(6), place(6)).0, Ordering::Relaxed);
+        let reading = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || assert!(!finds(&table, 6)))
+        };
+        publish::spill(&*table, 0, 0);
+        reading.join().unwrap();
+    });
 }
 
 /// The slot that a moved key left is given to another key at once.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::threads::thread;
 use super::{check, state_block};
 use crate::format::head::{APPLIED, BLOCKS};
 use crate::format::location::Location;
@@ -19,7 +20,7 @@ fn a_state_is_of_one_flip() {
         head[APPLIED].store(Applied::new(location(0), 0).0, Ordering::Release);
         let reading = {
             let head = Arc::clone(&head);
-            loom::thread::spawn(move || {
+            thread::spawn(move || {
                 let mut last = 0;
                 for _ in 0..2 {
                     let (applied, [of, more]) = state_block::read(&head);

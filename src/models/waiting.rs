@@ -4,10 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loom::sync::{Condvar, Mutex};
-use loom::thread;
-
 use super::bell::{self, Sleepers};
+use super::threads::{Condvar, Mutex, thread};
 use crate::sys::sync::{AtomicU32, Ordering};
 
 /// An operating system with one futex. Sleeps last until somebody wakes: a lost wake-up is a

@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use crate::sys::sync::{AtomicU32, Ordering};
+use crate::sys::sync::{AtomicU32, Ordering, pause};
 
 /// Looks at the bell before sleeping: about two microseconds.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 60 };
@@ -62,11 +62,4 @@ pub(crate) fn ring<S: Sleepers>(sleepers: &S, bell: &AtomicU32) {
     // ORDERING: Release, pairs with `look_or_sleep`.
     bell.fetch_add(1, Ordering::Release);
     sleepers.wake_all(bell);
-}
-
-fn pause() {
-    #[cfg(loom)]
-    loom::thread::yield_now();
-    #[cfg(not(loom))]
-    std::hint::spin_loop();
 }

@@ -19,7 +19,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sys::sync::{AtomicU32, Ordering};
+use crate::sys::sync::{AtomicU32, Ordering, pause};
 
 const SLOT_BITS: u32 = 10;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
@@ -134,8 +134,9 @@ fn acquire_contended<K: Kernel>(
         nap = (nap * 2).min(LONGEST_SLEEP);
         let Some(slot) = holder(waited) else { continue };
         if let Some(_proof) = kernel.prove_dead(slot) {
-            // ORDERING: Acquire, as in `acquire`.
-            if word.compare_exchange(waited, mine, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            // ORDERING: Relaxed, the dead have released nothing: the kernel's lock, which is the
+            // proof, orders all that they stored before this.
+            if word.compare_exchange(waited, mine, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return Ok(());
             }
         }
@@ -148,11 +149,4 @@ pub(crate) fn release<K: Kernel>(kernel: &K, word: &AtomicU32) {
     if word.swap(0, Ordering::Release) & WAITERS != 0 {
         kernel.wake(word);
     }
-}
-
-fn pause() {
-    #[cfg(loom)]
-    loom::thread::yield_now();
-    #[cfg(not(loom))]
-    std::hint::spin_loop();
 }

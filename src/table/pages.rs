@@ -40,15 +40,14 @@ pub(crate) struct EntryView {
 /// Reads the entry `number`.
 pub(crate) fn view<S: Space>(space: &S, number: u32) -> Option<EntryView> {
     let words = entry(space, number)?;
-    // ORDERING: Acquire, pairs with `store`: the other words are visible with the slot.
+    // ORDERING: Acquire, pairs with `store` and `set_slot`: the record and the hash are visible with
+    // the slot; and who sees the hash of a later life sees that the one before is over.
     let slot = Slot(words[SLOT].load(Ordering::Acquire));
-    Some(EntryView {
-        number,
-        slot,
-        hash: words[HASH].load(Ordering::Acquire),
-        access: Access(words[ACCESS].load(Ordering::Acquire)),
-        deadline: Deadline(words[DEADLINE].load(Ordering::Acquire)),
-    })
+    let hash = words[HASH].load(Ordering::Acquire);
+    // ORDERING: Relaxed, only who holds the lock goes by these two.
+    let access = Access(words[ACCESS].load(Ordering::Relaxed));
+    let deadline = Deadline(words[DEADLINE].load(Ordering::Relaxed));
+    Some(EntryView { number, slot, hash, access, deadline })
 }
 
 /// Whether an entry still holds the slot that was read: then its record cannot have been
@@ -75,10 +74,11 @@ pub(crate) fn store<S: Space>(
     if is_new || words[DEADLINE].load(Ordering::Relaxed) != deadline.0 {
         mark(page, deadline);
     }
+    // ORDERING: Release, as the slot below; the two others as in `view`.
     words[HASH].store(hash, Ordering::Release);
-    words[DEADLINE].store(deadline.0, Ordering::Release);
+    words[DEADLINE].store(deadline.0, Ordering::Relaxed);
     if let Some(access) = access {
-        words[ACCESS].store(access.0, Ordering::Release);
+        words[ACCESS].store(access.0, Ordering::Relaxed);
     }
     // ORDERING: Release, pairs with the Acquire load in `view`.
     words[SLOT].store(slot.0, Ordering::Release);
@@ -104,13 +104,12 @@ pub(crate) fn prefetch_entry<S: Space>(space: &S, number: u32) {
 
 /// Widens the bounds of a page to an entry.
 fn mark(page: &[AtomicU64], deadline: Deadline) {
+    // ORDERING: Relaxed, only who holds the lock goes by the bounds.
     if deadline.expires_ms() < page[MIN_EXPIRY].load(Ordering::Relaxed) {
-        // ORDERING: Release, pairs with the Acquire load in `snapshot`.
-        page[MIN_EXPIRY].store(deadline.expires_ms(), Ordering::Release);
+        page[MIN_EXPIRY].store(deadline.expires_ms(), Ordering::Relaxed);
     }
     let filter = page[TAG_FILTER].load(Ordering::Relaxed) | filter_bit(deadline.tag_hash());
-    // ORDERING: Release, as above.
-    page[TAG_FILTER].store(filter, Ordering::Release);
+    page[TAG_FILTER].store(filter, Ordering::Relaxed);
 }
 
 /// Changes only the slot word of an entry.
@@ -204,12 +203,12 @@ fn reset(page: &[AtomicU64], life: u64, first_row: u64) {
     if page[LIFE].load(Ordering::Relaxed) == life {
         return;
     }
-    page[LIFE].store(0, Ordering::Release);
+    page[LIFE].store(0, Ordering::Relaxed);
     // ORDERING: Release, pairs with the Acquire loads in `snapshot`: who reads one of these sees
-    // that the life before is over.
+    // that the life before is over. The bounds as in `mark`.
     page[BITMAP].store(0, Ordering::Release);
-    page[MIN_EXPIRY].store(u64::MAX, Ordering::Release);
-    page[TAG_FILTER].store(0, Ordering::Release);
+    page[MIN_EXPIRY].store(u64::MAX, Ordering::Relaxed);
+    page[TAG_FILTER].store(0, Ordering::Relaxed);
     page[FIRST_ROW].store(first_row, Ordering::Release);
 }
 
@@ -309,9 +308,9 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Whether the page is still in the life in which this was read.
     pub(crate) fn is_current<S: Space>(&self, space: &S) -> bool {
-        // ORDERING: Acquire, pairs with `end_life`: what was read before this with Acquire cannot
-        // come from a later life.
-        space.page(self.number).is_some_and(|page| page[LIFE].load(Ordering::Acquire) == self.life)
+        // ORDERING: Relaxed, what was read before this with Acquire and came from a later life has
+        // brought the end of this one with it.
+        space.page(self.number).is_some_and(|page| page[LIFE].load(Ordering::Relaxed) == self.life)
     }
 }
 
@@ -325,8 +324,9 @@ pub(crate) fn snapshot<S: Space>(space: &S, number: u32) -> Option<Snapshot> {
         number,
         life,
         bitmap: page[BITMAP].load(Ordering::Acquire),
-        min_expiry_ms: page[MIN_EXPIRY].load(Ordering::Acquire),
-        tag_filter: page[TAG_FILTER].load(Ordering::Acquire),
+        // ORDERING: Relaxed, as in `mark`.
+        min_expiry_ms: page[MIN_EXPIRY].load(Ordering::Relaxed),
+        tag_filter: page[TAG_FILTER].load(Ordering::Relaxed),
         first_row: page[FIRST_ROW].load(Ordering::Acquire),
         next,
         previous,
@@ -338,7 +338,7 @@ pub(crate) fn snapshot<S: Space>(space: &S, number: u32) -> Option<Snapshot> {
 pub(crate) fn tighten<S: Space>(space: &S, number: u32) {
     let bound = live(space, number).map(|view| view.deadline.expires_ms()).min();
     if let Some(page) = space.page(number) {
-        // ORDERING: Release, pairs with the Acquire load in `snapshot`.
-        page[MIN_EXPIRY].store(bound.unwrap_or(u64::MAX), Ordering::Release);
+        // ORDERING: Relaxed, as in `mark`.
+        page[MIN_EXPIRY].store(bound.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
