@@ -73,6 +73,11 @@ fn many_segments_have_maps_of_their_own() {
 }
 
 #[test]
+fn the_largest_segments_hold_a_tebibyte() {
+    assert_eq!(u64::from(MAX_SEGMENTS) * 8 * MAX_SEGMENT_UNITS, 1 << 40);
+}
+
+#[test]
 fn all_of_a_new_segment_is_on_disk() {
     let (place, log) = segments();
     log.create(segment(1), 1 << 17, |_| false).unwrap();
