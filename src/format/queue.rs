@@ -355,6 +355,7 @@ mod tests {
         assert_eq!(Bounds::decode(&counted.encode()), Some(counted));
         assert_eq!(counted.rounded(), Bounds { front: 8, back: 15, since: 1 });
         assert_eq!(Bounds::EMPTY.rounded(), Bounds::EMPTY);
+        assert_eq!((Bounds::EMPTY.front, Bounds::EMPTY.back), (LAST + 1, 0));
         let single = Bounds { front: 10, back: 10, since: 0 };
         assert!(!single.is_empty() && !bounds.is_empty() && Bounds::EMPTY.is_empty());
         assert_eq!(Bounds::decode(&single.encode()), Some(single));
