@@ -4,6 +4,7 @@
 use crate::format::checksum::{Checksum, word_sum};
 use crate::format::entry::{self, Access, Deadline, PAGE_WORDS, filter_bit, tag_hash};
 use crate::format::head::{self, Identity};
+use crate::format::key::{MAX_DEPTH, MAX_KEY_BYTES};
 use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{
@@ -228,5 +229,6 @@ fn bytes_of_keys() {
     check("", b"\x40");
     check("sn\0w", b"\x40sn\0w");
     check(b"\0\xff", b"\x50\0\xff");
+    assert_eq!((MAX_KEY_BYTES, MAX_DEPTH), (65_537, 32));
     check(("a\0", b"x", (1,), ()), b"\x60\x40a\x00\xff\x00\x50x\x00\x60\x24\x33\x00\x00\x01");
 }

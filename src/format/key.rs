@@ -119,7 +119,6 @@ impl Key {
 impl Ord for Key {
     fn cmp(&self, other: &Key) -> Ordering {
         match (self, other) {
-            (Key::Int(a), Key::Int(b)) => a.cmp(b),
             (Key::Text(a), Key::Text(b)) => a.cmp(b),
             (Key::Bytes(a), Key::Bytes(b)) => a.cmp(b),
             (Key::Tuple(a), Key::Tuple(b)) => a.cmp(b),
@@ -210,5 +209,41 @@ mod tests {
         assert!(Key::Int(i128::MIN) < Key::from(-1e38) && Key::from(-1e39) < Key::Int(i128::MIN));
         assert_eq!(Key::Int(1 << 100), Key::from(2_f64.powi(100)));
         assert!(Key::Int((1 << 100) + 1) > Key::from(2_f64.powi(100)));
+    }
+
+    /// Keys of all kinds, each less than the next.
+    fn all() -> Vec<Key> {
+        let numbers = [Key::from(i64::MIN), Key::from(-1.5), Key::from(-1), Key::from(0)];
+        let more = [Key::from(1), Key::from(1.5), Key::from(2), Key::from(u64::MAX)];
+        let texts = [Key::from(""), Key::from("a"), Key::from("b")];
+        let bytes = [Key::from(b""), Key::from(b"a"), Key::from(b"b")];
+        let tuples = [Key::Tuple(vec![]), Key::from((1,)), Key::from((1, 2)), Key::from((2,))];
+        let few = [Key::Null, Key::from(false), Key::from(true)];
+        few.into_iter().chain(numbers).chain(more).chain(texts).chain(bytes).chain(tuples).collect()
+    }
+
+    #[test]
+    fn a_key_is_equal_to_itself_and_less_than_the_next() {
+        let keys = all();
+        for (first, a) in keys.iter().enumerate() {
+            for (second, b) in keys.iter().enumerate() {
+                assert_eq!(a.cmp(b), first.cmp(&second), "{a} {b}");
+                assert_eq!(a.partial_cmp(b), Some(first.cmp(&second)), "{a} {b}");
+                assert_eq!(a == b, first == second, "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_differ_hash_differently() {
+        let hashes: std::collections::HashSet<u64> = all()
+            .iter()
+            .map(|key| {
+                let mut hasher = siphasher::sip::SipHasher13::new();
+                key.hash(&mut hasher);
+                hasher.finish()
+            })
+            .collect();
+        assert_eq!(hashes.len(), all().len());
     }
 }

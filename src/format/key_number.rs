@@ -254,6 +254,12 @@ mod tests {
     }
 
     #[test]
+    fn numbers_have_one_order() {
+        let numbers = [-2.5, -2.0, -0.5, 0.0, 0.5, 2.0, 2.5, 1e300].map(Number::from_float);
+        assert!(numbers.is_sorted_by(|a, b| a.partial_cmp(b) == Some(Ordering::Less) && a < b));
+    }
+
+    #[test]
     fn what_cannot_be_encoded_says_so() {
         let mut out = [0; MAX_NUMBER_BYTES];
         assert_eq!(Number::from_float(f64::NAN).encode(&mut out), None);

@@ -36,9 +36,8 @@ const BOUNDS: u8 = 0x01;
 const DIGITS: usize = 15;
 /// Bytes after the prefix: a hyphen and the digits.
 const TAIL_BYTES: usize = 1 + DIGITS;
-/// First byte and range of second bytes of the integers from 1 to below 2^50.
+/// The first byte of the integers that can be numbers of items, and of few others.
 const SMALL_CLASS: u8 = 0x24;
-const SMALL_EXPONENTS: std::ops::RangeInclusive<u8> = 0x33..=0x64;
 
 /// An end of an order: the first or the last.
 ///
@@ -100,8 +99,7 @@ impl Queue {
     /// The number of a key in this queue.
     pub(crate) fn number(&self, key: &[u8]) -> Option<u64> {
         let (prefix, number) = item(key)?;
-        let own = self.0.get(3..).filter(|_| self.0.len() > 2);
-        (prefix == own).then_some(number)
+        (prefix == self.0.get(3..)).then_some(number)
     }
 
     /// Writes the key of an item; `key` is used again from one to the next.
@@ -130,7 +128,7 @@ impl Queue {
 #[inline]
 fn item(key: &[u8]) -> Option<(Option<&[u8]>, u64)> {
     let (prefix, number) = match key {
-        [SMALL_CLASS, second, ..] if SMALL_EXPONENTS.contains(second) => {
+        [SMALL_CLASS, ..] => {
             let (Decoded::Int(value), []) = Number::decode(key)? else { return None };
             (None, u64::try_from(value).ok()?)
         }
@@ -355,6 +353,7 @@ mod tests {
         assert_eq!(Bounds::decode(&counted.encode()), Some(counted));
         assert_eq!(counted.rounded(), Bounds { front: 8, back: 15, since: 1 });
         assert_eq!(Bounds::EMPTY.rounded(), Bounds::EMPTY);
+        assert_eq!((Bounds::EMPTY.front, Bounds::EMPTY.back), (LAST + 1, 0));
         let single = Bounds { front: 10, back: 10, since: 0 };
         assert!(!single.is_empty() && !bounds.is_empty() && Bounds::EMPTY.is_empty());
         assert_eq!(Bounds::decode(&single.encode()), Some(single));

@@ -107,6 +107,7 @@ mod tests {
         let slot = Slot::new(1, at);
         assert!(!slot.is_pending() && slot.pending().is_pending());
         assert_eq!(slot.pending().location(), at);
+        assert_eq!(slot.pending().pending(), slot.pending());
     }
 
     #[test]

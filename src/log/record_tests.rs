@@ -2,7 +2,7 @@
 
 use crate::format::location::{Location, Segment};
 use crate::format::record::{HEADER_WORDS, Header, Kind};
-use crate::log::copy::{copy_in, copy_out};
+use crate::log::copy::{copy_in, copy_out, is_at};
 use crate::log::reader::{Reading, body, has_key, header, read};
 use crate::log::writer::write_record;
 use crate::sys::sync::{AtomicU64, Ordering};
@@ -178,4 +178,25 @@ fn bytes_are_copied_out_of_any_place_up_to_the_end() {
         }
     }
     assert!(!copy_out(&source, 40, &mut []));
+}
+
+#[test]
+fn bytes_are_compared_where_they_lie_up_to_the_last_one() {
+    let (source, whole) = (words(25), bytes(200));
+    copy_in(&source, &[&whole]);
+    for from in [0, 1, 7, 8, 9, 64, 67] {
+        for len in (0..20).chain([63, 64, 65, 128, 131, 132, 133]) {
+            let mut wanted = whole[from..from + len].to_vec();
+            assert!(is_at(&source, from, &wanted), "{len} from {from}");
+            for changed in 0..len {
+                wanted[changed] ^= 1;
+                assert!(!is_at(&source, from, &wanted), "byte {changed} of {len} from {from}");
+                wanted[changed] ^= 1;
+            }
+        }
+        assert!(is_at(&source, from, &whole[from..]));
+        assert!(!is_at(&source, from, &[&whole[from..], &[0]].concat()), "beyond the end");
+        assert!(!is_at(&source, from, &[&whole[from..], &[0; 8]].concat()), "beyond the end");
+    }
+    assert!(is_at(&source, 200, &[]) && !is_at(&source, 208, &[0]));
 }

@@ -23,6 +23,12 @@ const FEW: u64 = 64;
 /// No list is longer: entry numbers have 32 bits.
 const MAX_PAGES: u64 = 1 << 26;
 
+/// Whether a list of so many pages has more than there can be: its links lead in a circle, and the
+/// count is damaged.
+fn is_circle<S: Space>(space: &S, pages: u64) -> bool {
+    pages > FEW && pages > space.pages_there()
+}
+
 /// The last page that begins at or before `row`, or the first page; `None` if there are no pages.
 pub(crate) fn find_page<S: Space>(
     space: &S,
@@ -34,14 +40,12 @@ pub(crate) fn find_page<S: Space>(
         let (applied, state_now) = state();
         let mut found: Option<Snapshot> = None;
         let mut next = state_now.first_page;
-        // One more than there are pages, for a first page that is dead.
-        for step in 0..=state_now.pages.min(MAX_PAGES) + 1 {
-            // Links that lead in a circle, and a damaged count.
-            if step > FEW && step > space.pages_there() + 1 {
+        // One more than were counted: a page is linked before it counts, one at a time.
+        for step in 0..=state_now.pages.min(MAX_PAGES) {
+            if is_circle(space, step) {
                 break;
             }
             let Some(number) = next.checked_sub(1) else { return found };
-            // A page is linked before it counts, one at a time.
             let can_be = u64::from(number) <= state_now.pages;
             let Some(page) = can_be.then(|| snapshot(space, number)).flatten() else {
                 let is_first = next == state_now.first_page;

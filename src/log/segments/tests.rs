@@ -68,8 +68,19 @@ fn a_segment_is_mapped_under_its_number_only() {
 #[test]
 fn many_segments_have_maps_of_their_own() {
     let (_place, log) = segments();
+    log.create(segment(1000), UNITS / 2, |_| false).unwrap();
     (0..600).for_each(|number| create(&log, number));
     assert!((0..600).all(|number| first(&log, number) == Some(number)));
+    for number in [0, 1, 254, 255, 256, 511, 599] {
+        let mapped = address(&log, number);
+        assert!(log.reopen(segment(number), |_| false).unwrap().is_some());
+        assert_eq!(address(&log, number), mapped, "{number}: the same file has the same map");
+    }
+}
+
+#[test]
+fn the_largest_segments_hold_a_tebibyte() {
+    assert_eq!(u64::from(MAX_SEGMENTS) * 8 * MAX_SEGMENT_UNITS, 1 << 40);
 }
 
 #[test]
@@ -150,7 +161,7 @@ fn what_is_mapped_is_looked_at_again_only_by_reopening() {
     assert!(log.reopen(segment(1), |_| false).unwrap().is_none());
     std::fs::rename(place.path().join("aside"), place.path().join(segment(1).file_name())).unwrap();
     assert!(log.reopen(segment(1), |_| false).unwrap().is_some());
-    assert_eq!(address(&log, 1), mapped, "the same file has the same map");
+    assert_eq!(address(&log, 1), mapped);
     // A file that has grown needs another one.
     let path = place.path().join(segment(1).file_name());
     File::options().write(true).open(path).unwrap().set_len(16 * UNITS).unwrap();
@@ -189,6 +200,12 @@ fn a_drained_file_goes_to_the_new_segment() {
         assert_eq!((address(&log, 2), first(&log, 2)), (mapped, Some(1)));
     }
     assert!(!log.recycle(segment(8), segment(9), |_| false).unwrap());
+    let refuse = |step| match step {
+        Step::Call("rename") => Err(io::ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    };
+    let refused = watch(refuse, || log.recycle(segment(2), segment(3), |_| false));
+    assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::StorageFull);
 }
 
 #[test]
