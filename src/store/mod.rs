@@ -50,6 +50,8 @@ mod stress_tests;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transaction;
+#[cfg(test)]
+mod upkeep_tests;
 pub(crate) mod values;
 #[cfg(test)]
 mod whole_tests;

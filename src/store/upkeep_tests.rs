@@ -1,0 +1,65 @@
+//! What upkeep must do, and what it must leave as it is.
+
+use std::sync::atomic::Ordering;
+
+use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling};
+use crate::format::entry::ACCESS;
+use crate::store::Store;
+use crate::store::space::segment_units;
+use crate::table::pages;
+
+/// Bytes of log, of live records, and of a segment.
+fn sizes(store: &Store) -> (u64, u64, u64) {
+    let state = store.state();
+    (8 * state.log_units, state.live_bytes, 8 * segment_units(&state, &store.settings()))
+}
+
+/// Moves every record once.
+fn move_all(store: &Store) {
+    let last = store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
+    while store.write(PATIENCE, |writer| writer.drain_to(last)).unwrap() {}
+}
+
+#[test]
+fn moving_a_record_leaves_its_access_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..100).for_each(|key| put(&store, key, &telling(key, 1, 3)));
+    let access = |entry| &pages::entry(&store.shared().table, entry).unwrap()[ACCESS];
+    (0..100).for_each(|entry| access(entry).store(u64::from(entry) << 8, Ordering::Relaxed));
+    for round in 1..4 {
+        move_all(&store);
+        let is_kept = |entry| access(entry).load(Ordering::Relaxed) == u64::from(entry) << 8;
+        assert!((0..100).all(is_kept), "moved {round} times");
+        assert!((0..100).all(|key| get(&store, key).unwrap() == telling(key, 1, 3)));
+        check(&store);
+    }
+}
+
+#[test]
+fn writes_give_back_the_segments_that_are_too_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..5000).for_each(|key| put(&store, key, &[7; 300]));
+    (10..5000).for_each(|key| assert!(remove(&store, key)));
+    (0..500).for_each(|n| put(&store, n % 10, &[8; 300]));
+    let (log, live, segment) = sizes(&store);
+    assert!(log <= 2 * live + 4 * segment, "{log} bytes of log for {live}, segments of {segment}");
+    check(&store);
+}
+
+#[test]
+fn compact_leaves_an_eighth_dead_and_then_moves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    for round in 0..3 {
+        (0..5000).filter(|key| key % (1 + round) == 0).for_each(|key| put(&store, key, &[7; 300]));
+    }
+    store.compact(PATIENCE).unwrap();
+    let (log, live, segment) = sizes(&store);
+    assert!(log <= live + live / 8 + 3 * segment, "{log} bytes of log for {live}");
+    let tail = store.shared().head.tail();
+    store.compact(PATIENCE).unwrap();
+    assert_eq!(store.shared().head.tail(), tail);
+    check(&store);
+}
