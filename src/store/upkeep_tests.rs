@@ -1,5 +1,6 @@
 //! What upkeep must do, and what it must leave as it is.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling};
@@ -62,4 +63,13 @@ fn compact_leaves_an_eighth_dead_and_then_moves_nothing() {
     store.compact(PATIENCE).unwrap();
     assert_eq!(store.shared().head.tail(), tail);
     check(&store);
+}
+
+#[test]
+fn each_bell_is_a_word_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let bell = |number| std::ptr::from_ref(store.shared().head.bell(number).unwrap()).addr();
+    let all: HashSet<usize> = (0..128).map(bell).collect();
+    assert_eq!((all.len(), bell(128), bell(u64::MAX)), (128, bell(0), bell(127)));
 }
