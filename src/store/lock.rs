@@ -168,6 +168,9 @@ mod tests {
         dead: Option<u16>,
         /// The lock becomes free during the sleep of this number.
         freed_in: Option<u32>,
+        /// Sleeps end before their time.
+        is_woken: bool,
+        asked: Cell<u32>,
         sleeps: Cell<u32>,
         wakes: Cell<u32>,
         longest: Cell<Duration>,
@@ -185,7 +188,7 @@ mod tests {
                 word.store(0, Ordering::Relaxed);
                 return true;
             }
-            false
+            self.is_woken
         }
 
         fn wake(&self, _: &AtomicU32) {
@@ -193,6 +196,7 @@ mod tests {
         }
 
         fn prove_dead(&self, slot: u16) -> Option<()> {
+            self.asked.set(self.asked.get() + 1);
             (self.dead == Some(slot)).then_some(())
         }
     }
@@ -263,6 +267,16 @@ mod tests {
         let word = held_by(6, 1);
         let refused = acquire(&kernel, &word, me, Duration::from_millis(1));
         assert_eq!(refused, Err(TimedOut { slot: 6 }));
+    }
+
+    #[test]
+    fn who_is_woken_too_early_asks_the_kernel_only_now_and_then() {
+        let kernel = Fake { freed_in: Some(2000), is_woken: true, ..Fake::default() };
+        acquire(&kernel, &held_by(5, 1), Owner::new(3, 7), LONG).unwrap();
+        assert!(kernel.asked.get() < 1000, "asked {} times in 2000 sleeps", kernel.asked.get());
+        let kernel = Fake { freed_in: Some(20), ..Fake::default() };
+        acquire(&kernel, &held_by(5, 1), Owner::new(3, 7), LONG).unwrap();
+        assert_eq!(kernel.asked.get(), 19, "after each sleep in vain");
     }
 
     #[test]
