@@ -73,3 +73,31 @@ fn each_bell_is_a_word_of_its_own() {
     let all: HashSet<usize> = (0..128).map(bell).collect();
     assert_eq!((all.len(), bell(128), bell(u64::MAX)), (128, bell(0), bell(127)));
 }
+
+#[test]
+fn repairing_what_was_never_written_makes_no_other_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let generation = || store.state().geometry.generation();
+    let before = generation();
+    assert_eq!(store.repair(PATIENCE).unwrap(), []);
+    assert_eq!(generation(), before);
+    put(&store, 1, b"v");
+    assert_eq!(store.repair(PATIENCE).unwrap(), []);
+    assert_eq!(get(&store, 1).unwrap(), b"v");
+    check(&store);
+}
+
+#[test]
+fn a_table_that_is_made_anew_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..5000).for_each(|key| put(&store, key, b"v"));
+    for left in [5000, 300] {
+        (left..5000).for_each(|key| _ = remove(&store, key));
+        assert_eq!(store.repair(PATIENCE).unwrap(), []);
+        let (buckets, keys) = (store.state().geometry.buckets(), u64::from(left));
+        assert!(buckets <= keys && keys <= 4 * buckets, "{buckets} buckets for {keys} keys");
+        check(&store);
+    }
+}
