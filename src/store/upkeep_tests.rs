@@ -1,12 +1,15 @@
 //! What upkeep must do, and what it must leave as it is.
 
+use std::cell::Cell;
 use std::collections::HashSet;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling};
+use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling, transact};
 use crate::format::entry::ACCESS;
 use crate::store::Store;
 use crate::store::space::segment_units;
+use crate::sys::testing::{Step, watch};
 use crate::table::pages;
 
 /// Bytes of log, of live records, and of a segment.
@@ -100,4 +103,25 @@ fn a_table_that_is_made_anew_fits() {
         assert!(buckets <= keys && keys <= 4 * buckets, "{buckets} buckets for {keys} keys");
         check(&store);
     }
+}
+
+#[test]
+fn nobody_waits_for_the_disk_inside_a_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let syncs = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&syncs);
+    let hook = move |step: Step| {
+        seen.set(seen.get() + u32::from(matches!(step, Step::Sync(_))));
+        Ok(())
+    };
+    watch(hook, || {
+        transact(&store, || {
+            store.shared().process().ask_for_sync(true);
+            put(&store, 2, b"v");
+            assert_eq!(syncs.get(), 0, "others wait meanwhile");
+        });
+    });
+    assert!(syncs.get() > 0);
 }

@@ -183,6 +183,31 @@ fn a_transaction_begun_while_unwinding_can_be_rolled_back() {
 }
 
 #[test]
+fn a_write_that_panics_leaves_its_transaction_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let panics = || {
+        let work = |_: &mut Writer<'_>| std::panic::resume_unwind(Box::new("on purpose"));
+        let unwind = std::panic::AssertUnwindSafe(|| store.write::<()>(PATIENCE, work));
+        assert!(std::panic::catch_unwind(unwind).is_err());
+    };
+    for is_committed in [false, true] {
+        let begun = store.begin(PATIENCE).unwrap();
+        put(&store, 1, b"before");
+        panics();
+        put(&store, 2, b"after");
+        match is_committed {
+            true => begun.commit().unwrap(),
+            false => drop(begun),
+        }
+        assert!([1, 2].iter().all(|key| get(&store, *key).is_some() == is_committed));
+    }
+    panics();
+    put(&store, 3, b"the lock is free");
+    check(&store);
+}
+
+#[test]
 fn a_log_of_transactions_stays_within_its_bounds() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 100_000);
