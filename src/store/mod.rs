@@ -44,6 +44,8 @@ pub(crate) mod recover;
 pub(crate) mod scan;
 pub(crate) mod session;
 pub(crate) mod space;
+#[cfg(test)]
+mod space_tests;
 pub(crate) mod state_block;
 #[cfg(test)]
 mod stress_tests;
