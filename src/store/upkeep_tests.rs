@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use super::stress_tests::{PATIENCE, check, get, open, put, remove, telling, transact};
+use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, telling, transact};
 use crate::format::entry::ACCESS;
-use crate::store::Store;
+use crate::format::key::CONTROL_KEY;
 use crate::store::space::segment_units;
+use crate::store::writer::PutValue;
+use crate::store::{Store, Writer};
 use crate::sys::testing::{Step, watch};
 use crate::table::pages;
 
@@ -124,4 +126,22 @@ fn nobody_waits_for_the_disk_inside_a_transaction() {
         });
     });
     assert!(syncs.get() > 0);
+}
+
+#[test]
+fn a_rebuild_keeps_what_is_the_caches_own_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..10).for_each(|key| put(&store, key, b"v"));
+    for number in 0..3 {
+        let work = |writer: &mut Writer<'_>| {
+            put_in(&store, writer, &[CONTROL_KEY, 200 + number], PutValue::Bytes(b"of its own"))
+        };
+        store.write(PATIENCE, work).unwrap();
+    }
+    let count = || (store.state().len, store.state().controls);
+    let before = count();
+    assert_eq!(store.repair(PATIENCE).unwrap(), []);
+    assert_eq!((before, count()), ((13, 3), (13, 3)));
+    check(&store);
 }
