@@ -53,6 +53,8 @@ mod stress_tests;
 mod tests;
 pub(crate) mod transaction;
 #[cfg(test)]
+mod transaction_tests;
+#[cfg(test)]
 mod upkeep_tests;
 pub(crate) mod values;
 #[cfg(test)]
