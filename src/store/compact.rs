@@ -82,7 +82,7 @@ impl Writer<'_> {
             self.drain(LOOKS + units / 2, MOVES + 3 * units)?;
         }
         if spare != 0 && log > allowed + 2 * segment {
-            self.discard_surplus(DISCARDS)?;
+            self.discard_surplus(DISCARDS, |writer| writer.allowance().0)?;
         }
         Ok(())
     }
@@ -104,14 +104,19 @@ impl Writer<'_> {
         (live + dead, segment)
     }
 
-    /// Deletes up to `most` drained files that are more than the log should keep.
-    fn discard_surplus(&mut self, most: u32) -> Result<()> {
+    /// Bytes of log that `compact()` leaves, beside two segments.
+    fn compacted(&self) -> u64 {
+        self.state.live_bytes + self.state.live_bytes / COMPACT_SHARE
+    }
+
+    /// Deletes up to `most` drained files while the log has more bytes than `allowed`, and two segments.
+    fn discard_surplus(&mut self, most: u32, allowed: impl Fn(&Self) -> u64) -> Result<()> {
         for _ in 0..most {
             // Before anything is looked at: making room may use the very file again.
             let header = Header::job(Kind::Discard, 2);
             self.room_for_job(header.units())?;
-            let (allowed, segment) = self.allowance();
-            let is_surplus = 8 * self.state.log_units > allowed + 2 * segment;
+            let (_, segment) = self.allowance();
+            let is_surplus = 8 * self.state.log_units > allowed(self) + 2 * segment;
             // On a full disk the last ones are what removals go on in.
             let kept = if self.shared.process().is_disk_full() { NEEDED } else { 0 };
             if self.waiting() <= kept || !is_surplus {
@@ -305,9 +310,9 @@ impl Writer<'_> {
 
     /// One step of `compact()`: false when there is no more to do.
     fn compact_step(&mut self, last: Location) -> Result<bool> {
-        let live = self.state.live_bytes;
         let (_, segment) = self.allowance();
-        let is_tight = 8 * self.state.log_units <= live + live / COMPACT_SHARE + 2 * segment;
+        let units = self.state.log_units.saturating_sub(self.state.spare_units);
+        let is_tight = 8 * units <= self.compacted() + 2 * segment;
         let is_done =
             self.state.first.is_after(last.segment()) || self.state.first == self.tail.segment();
         self.merge_pages()?;
@@ -330,7 +335,7 @@ impl Store {
         }
         while self.write(timeout, |writer| {
             let before = writer.waiting();
-            writer.discard_surplus(1)?;
+            writer.discard_surplus(1, Writer::compacted)?;
             Ok(writer.waiting() < before)
         })? {}
         self.sweep(timeout)

@@ -150,3 +150,136 @@ pub(crate) fn release<K: Kernel>(kernel: &K, word: &AtomicU32) {
         kernel.wake(word);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Sleeps that take no time and find out what was slept on; owners that are dead or not.
+    #[derive(Default)]
+    struct Fake {
+        dead: Option<u16>,
+        /// The lock becomes free during the sleep of this number.
+        freed_in: Option<u32>,
+        /// Sleeps end before their time.
+        is_woken: bool,
+        asked: Cell<u32>,
+        sleeps: Cell<u32>,
+        wakes: Cell<u32>,
+        longest: Cell<Duration>,
+    }
+
+    impl Kernel for Fake {
+        type Proof = ();
+
+        fn sleep(&self, word: &AtomicU32, expected: u32, timeout: Duration) -> bool {
+            assert_eq!(word.load(Ordering::Relaxed), expected);
+            assert_ne!(expected & WAITERS, 0, "nobody would wake it");
+            self.sleeps.set(self.sleeps.get() + 1);
+            self.longest.set(self.longest.get().max(timeout));
+            if self.freed_in == Some(self.sleeps.get()) {
+                word.store(0, Ordering::Relaxed);
+                return true;
+            }
+            self.is_woken
+        }
+
+        fn wake(&self, _: &AtomicU32) {
+            self.wakes.set(self.wakes.get() + 1);
+        }
+
+        fn prove_dead(&self, slot: u16) -> Option<()> {
+            self.asked.set(self.asked.get() + 1);
+            (self.dead == Some(slot)).then_some(())
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn held_by(slot: u16, incarnation: u64) -> AtomicU32 {
+        AtomicU32::new(Owner::new(slot, incarnation).0)
+    }
+
+    #[test]
+    fn a_word_names_its_slot_in_every_incarnation() {
+        for slot in [0, 1, 512, 1022] {
+            for incarnation in [0, 1, 2, (1 << 21) - 1] {
+                let word = Owner::new(slot, incarnation).0;
+                assert_eq!((holder(word), word & WAITERS), (Some(slot), 0));
+                assert_eq!(holder(word | WAITERS), Some(slot));
+                assert_ne!(word, Owner::new(slot, incarnation + 1).0);
+                assert_eq!(word, Owner::new(slot, incarnation + (1 << 21)).0);
+            }
+        }
+        assert_eq!(holder(0), None);
+    }
+
+    #[test]
+    fn a_free_lock_costs_no_sleep_and_no_wake() {
+        let (kernel, word, me) = (Fake::default(), AtomicU32::new(0), Owner::new(3, 7));
+        acquire(&kernel, &word, me, Duration::ZERO).unwrap();
+        assert_eq!(word.load(Ordering::Relaxed), me.0);
+        release(&kernel, &word);
+        let counts = (kernel.sleeps.get(), kernel.wakes.get());
+        assert_eq!((word.load(Ordering::Relaxed), counts), (0, (0, 0)));
+    }
+
+    #[test]
+    fn a_lock_that_is_held_times_out_and_says_by_whom() {
+        let (kernel, word) = (Fake::default(), held_by(5, 1));
+        let refused = acquire(&kernel, &word, Owner::new(3, 7), Duration::ZERO);
+        assert_eq!(refused, Err(TimedOut { slot: 5 }));
+        assert_eq!(kernel.sleeps.get(), 0);
+        let refused = acquire(&kernel, &word, Owner::new(3, 7), Duration::from_millis(1));
+        assert_eq!(refused, Err(TimedOut { slot: 5 }));
+        assert!(kernel.sleeps.get() > 0 && kernel.longest.get() <= Duration::from_millis(1));
+        // Its owner wakes one when it gives it back, even if there is none any more.
+        assert_eq!(word.load(Ordering::Relaxed), Owner::new(5, 1).0 | WAITERS);
+        release(&kernel, &word);
+        assert_eq!(kernel.wakes.get(), 1);
+    }
+
+    #[test]
+    fn who_has_slept_wakes_the_next() {
+        let kernel = Fake { freed_in: Some(9), ..Fake::default() };
+        let (word, me) = (held_by(5, 1), Owner::new(3, 7));
+        acquire(&kernel, &word, me, LONG).unwrap();
+        assert_eq!((kernel.sleeps.get(), kernel.longest.get()), (9, LONGEST_SLEEP));
+        assert_eq!(word.load(Ordering::Relaxed), me.0 | WAITERS);
+        release(&kernel, &word);
+        assert_eq!(kernel.wakes.get(), 1);
+    }
+
+    #[test]
+    fn the_lock_of_a_dead_owner_is_taken_over_and_of_no_other() {
+        let kernel = Fake { dead: Some(5), ..Fake::default() };
+        let me = Owner::new(3, 7);
+        let word = held_by(5, 1);
+        acquire(&kernel, &word, me, LONG).unwrap();
+        assert_eq!((kernel.sleeps.get(), word.load(Ordering::Relaxed)), (1, me.0 | WAITERS));
+        let word = held_by(6, 1);
+        let refused = acquire(&kernel, &word, me, Duration::from_millis(1));
+        assert_eq!(refused, Err(TimedOut { slot: 6 }));
+    }
+
+    #[test]
+    fn who_is_woken_too_early_asks_the_kernel_only_now_and_then() {
+        let kernel = Fake { freed_in: Some(2000), is_woken: true, ..Fake::default() };
+        acquire(&kernel, &held_by(5, 1), Owner::new(3, 7), LONG).unwrap();
+        assert!(kernel.asked.get() < 1000, "asked {} times in 2000 sleeps", kernel.asked.get());
+        let kernel = Fake { freed_in: Some(20), ..Fake::default() };
+        acquire(&kernel, &held_by(5, 1), Owner::new(3, 7), LONG).unwrap();
+        assert_eq!(kernel.asked.get(), 19, "after each sleep in vain");
+    }
+
+    #[test]
+    fn a_newcomer_takes_over_from_the_last_owner_of_its_slot() {
+        let (kernel, me) = (Fake::default(), Owner::new(5, 2));
+        for waiters in [0, WAITERS] {
+            let word = AtomicU32::new(Owner::new(5, 1).0 | waiters);
+            acquire(&kernel, &word, me, Duration::ZERO).unwrap();
+            assert_eq!(word.load(Ordering::Relaxed), me.0 | waiters);
+        }
+    }
+}

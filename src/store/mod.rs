@@ -44,12 +44,18 @@ pub(crate) mod recover;
 pub(crate) mod scan;
 pub(crate) mod session;
 pub(crate) mod space;
+#[cfg(test)]
+mod space_tests;
 pub(crate) mod state_block;
 #[cfg(test)]
 mod stress_tests;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transaction;
+#[cfg(test)]
+mod transaction_tests;
+#[cfg(test)]
+mod upkeep_tests;
 pub(crate) mod values;
 #[cfg(test)]
 mod whole_tests;

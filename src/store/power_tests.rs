@@ -288,6 +288,25 @@ fn a_cache_that_is_to_be_cleared_is_empty_after_power_loss_only() {
     check(&store);
 }
 
+/// They are a record like any other, which is moved as often as need be.
+#[test]
+fn settings_survive_a_lost_head_also_after_clear() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 100_000);
+    let settings = Settings { cull_limit: 77, ..store.settings() };
+    store.write(PATIENCE, |writer| writer.set_settings(&settings)).unwrap();
+    store.write(PATIENCE, |writer| writer.clear()).unwrap();
+    (0..2000).for_each(|n| put(&store, n % 20, &[7; 300]));
+    drop((store, first));
+    let head = std::fs::File::options().write(true).open(dir.path().join("head")).unwrap();
+    head.write_all_at(&[0; 4096 - 512], 512).unwrap();
+    let _boot = boot(2);
+    let store = open(dir.path(), 100_000);
+    assert_eq!((prefix(&store, 30), store.settings()), (20, settings));
+    check(&store);
+}
+
 /// A value of its own file.
 fn put_file(store: &Store, key: u32, value: &[u8]) {
     let staged = store.stage_bytes(value, PATIENCE).unwrap();

@@ -1,0 +1,147 @@
+//! What upkeep must do, and what it must leave as it is.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, telling, transact};
+use crate::format::entry::ACCESS;
+use crate::format::key::CONTROL_KEY;
+use crate::store::space::segment_units;
+use crate::store::writer::PutValue;
+use crate::store::{Store, Writer};
+use crate::sys::testing::{Step, watch};
+use crate::table::pages;
+
+/// Bytes of log, of live records, and of a segment.
+fn sizes(store: &Store) -> (u64, u64, u64) {
+    let state = store.state();
+    (8 * state.log_units, state.live_bytes, 8 * segment_units(&state, &store.settings()))
+}
+
+/// Moves every record once.
+fn move_all(store: &Store) {
+    let last = store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
+    while store.write(PATIENCE, |writer| writer.drain_to(last)).unwrap() {}
+}
+
+#[test]
+fn moving_a_record_leaves_its_access_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..100).for_each(|key| put(&store, key, &telling(key, 1, 3)));
+    let access = |entry| &pages::entry(&store.shared().table, entry).unwrap()[ACCESS];
+    (0..100).for_each(|entry| access(entry).store(u64::from(entry) << 8, Ordering::Relaxed));
+    for round in 1..4 {
+        move_all(&store);
+        let is_kept = |entry| access(entry).load(Ordering::Relaxed) == u64::from(entry) << 8;
+        assert!((0..100).all(is_kept), "moved {round} times");
+        assert!((0..100).all(|key| get(&store, key).unwrap() == telling(key, 1, 3)));
+        check(&store);
+    }
+}
+
+#[test]
+fn writes_give_back_the_segments_that_are_too_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..5000).for_each(|key| put(&store, key, &[7; 300]));
+    (10..5000).for_each(|key| assert!(remove(&store, key)));
+    (0..500).for_each(|n| put(&store, n % 10, &[8; 300]));
+    let (log, live, segment) = sizes(&store);
+    assert!(log <= 2 * live + 4 * segment, "{log} bytes of log for {live}, segments of {segment}");
+    check(&store);
+}
+
+#[test]
+fn compact_leaves_an_eighth_dead_and_then_moves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    for round in 0..3 {
+        (0..5000).filter(|key| key % (1 + round) == 0).for_each(|key| put(&store, key, &[7; 300]));
+    }
+    store.compact(PATIENCE).unwrap();
+    let (log, live, segment) = sizes(&store);
+    assert!(log <= live + live / 8 + 3 * segment, "{log} bytes of log for {live}");
+    let tail = store.shared().head.tail();
+    store.compact(PATIENCE).unwrap();
+    assert_eq!(store.shared().head.tail(), tail);
+    check(&store);
+}
+
+#[test]
+fn each_bell_is_a_word_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let bell = |number| std::ptr::from_ref(store.shared().head.bell(number).unwrap()).addr();
+    let all: HashSet<usize> = (0..128).map(bell).collect();
+    assert_eq!((all.len(), bell(128), bell(u64::MAX)), (128, bell(0), bell(127)));
+}
+
+#[test]
+fn repairing_what_was_never_written_makes_no_other_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let generation = || store.state().geometry.generation();
+    let before = generation();
+    assert_eq!(store.repair(PATIENCE).unwrap(), []);
+    assert_eq!(generation(), before);
+    put(&store, 1, b"v");
+    assert_eq!(store.repair(PATIENCE).unwrap(), []);
+    assert_eq!(get(&store, 1).unwrap(), b"v");
+    check(&store);
+}
+
+#[test]
+fn a_table_that_is_made_anew_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..5000).for_each(|key| put(&store, key, b"v"));
+    for left in [5000, 300] {
+        (left..5000).for_each(|key| _ = remove(&store, key));
+        assert_eq!(store.repair(PATIENCE).unwrap(), []);
+        let (buckets, keys) = (store.state().geometry.buckets(), u64::from(left));
+        assert!(buckets <= keys && keys <= 4 * buckets, "{buckets} buckets for {keys} keys");
+        check(&store);
+    }
+}
+
+#[test]
+fn nobody_waits_for_the_disk_inside_a_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let syncs = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&syncs);
+    let hook = move |step: Step| {
+        seen.set(seen.get() + u32::from(matches!(step, Step::Sync(_))));
+        Ok(())
+    };
+    watch(hook, || {
+        transact(&store, || {
+            store.shared().process().ask_for_sync(true);
+            put(&store, 2, b"v");
+            assert_eq!(syncs.get(), 0, "others wait meanwhile");
+        });
+    });
+    assert!(syncs.get() > 0);
+}
+
+#[test]
+fn a_rebuild_keeps_what_is_the_caches_own_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..10).for_each(|key| put(&store, key, b"v"));
+    for number in 0..3 {
+        let work = |writer: &mut Writer<'_>| {
+            put_in(&store, writer, &[CONTROL_KEY, 200 + number], PutValue::Bytes(b"of its own"))
+        };
+        store.write(PATIENCE, work).unwrap();
+    }
+    let count = || (store.state().len, store.state().controls);
+    let before = count();
+    assert_eq!(store.repair(PATIENCE).unwrap(), []);
+    assert_eq!((before, count()), ((13, 3), (13, 3)));
+    check(&store);
+}
