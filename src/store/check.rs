@@ -143,13 +143,11 @@ impl Writer<'_> {
             None => problem("no bucket names it"),
             Some(place) if place.entry() != view.number => problem("its bucket has another entry"),
             Some(place) if place.slot() != view.slot => problem("bucket and entry differ"),
+            Some(_) if view.slot.is_pending() => problem("it is marked as of a transaction"),
             Some(_) => {}
         }
         if header.entry != view.number && self.is_numbered(at) {
             problem("it names another entry");
-        }
-        if view.slot.is_pending() {
-            problem("it is marked as part of a transaction, and none is open");
         }
         let tag = tag_hash(&body[..usize::from(header.tag_len)]);
         if view.deadline != Deadline::new(header.expires_ms, tag) {
@@ -158,10 +156,9 @@ impl Writer<'_> {
         if !sums.rows.insert(header.row) {
             problem("another key has the same row");
         }
-        if sums.last_row.is_some_and(|last| last > header.row) {
+        if sums.last_row.replace(header.row).is_some_and(|last| last > header.row) {
             problem("it is not in the order of insertion");
         }
-        sums.last_row = Some(header.row);
         if header.expires_ms < self.state.min_expiry_ms {
             problem("it expires before the earliest expiry that is known");
         }
