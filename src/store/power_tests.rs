@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, transact};
+use crate::error::ErrorKind;
 use crate::format::record::{Header, Kind, TRANSACTION};
 use crate::format::settings::{PowerLoss, Settings};
 use crate::store::writer::PutValue;
@@ -286,6 +287,24 @@ fn a_cache_that_is_to_be_cleared_is_empty_after_power_loss_only() {
     assert_eq!((prefix(&store, 100), store.state().len), (0, 0));
     put(&store, 1, b"v");
     check(&store);
+}
+
+#[test]
+fn a_sync_that_failed_is_remembered_until_clear() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let fails = |step: Step| match step {
+        Step::Call("fdatasync") => Err(std::io::ErrorKind::Other.into()),
+        _ => Ok(()),
+    };
+    assert!(watch(fails, || store.sync()).is_err());
+    for _ in 0..2 {
+        assert_eq!(store.sync().unwrap_err().kind(), ErrorKind::Io);
+        put(&store, 2, b"v");
+    }
+    store.write(PATIENCE, |writer| writer.clear()).unwrap();
+    store.sync().unwrap();
 }
 
 /// They are a record like any other, which is moved as often as need be.

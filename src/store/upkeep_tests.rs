@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, telling, transact};
+use crate::error::ErrorKind;
 use crate::format::entry::ACCESS;
 use crate::format::key::CONTROL_KEY;
+use crate::format::record::{Header, Kind};
 use crate::store::space::segment_units;
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
@@ -143,5 +145,29 @@ fn a_rebuild_keeps_what_is_the_caches_own_apart() {
     let before = count();
     assert_eq!(store.repair(PATIENCE).unwrap(), []);
     assert_eq!((before, count()), ((13, 3), (13, 3)));
+    check(&store);
+}
+
+/// Committed, damaged, and not applied yet: writers are told where it is, and repairing passes over it.
+#[test]
+fn a_damaged_record_that_is_not_applied_stops_writers_and_says_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..10).for_each(|key| put(&store, key, b"v"));
+    let work = |writer: &mut Writer<'_>| {
+        let words = writer.shared.head.settings().encode().map(u64::to_le_bytes).concat();
+        let at = writer.append(&Header::job(Kind::Settings, 3), &[&words])?;
+        writer.shared.head.set_tail(writer.tail);
+        writer.words(at)?.unwrap()[at.unit() as usize].fetch_xor(1, Ordering::Relaxed);
+        Ok(at)
+    };
+    let at = store.write(PATIENCE, work).unwrap();
+    let refused = store.write(PATIENCE, |_| Ok(())).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    let place = format!("byte {}", 8 * at.unit());
+    assert!(refused.to_string().contains(&place), "{refused}");
+    assert!((0..10).all(|key| get(&store, key).is_some()));
+    assert_eq!(store.repair(PATIENCE).unwrap().len(), 1);
+    assert!((0..10).all(|key| get(&store, key).is_some()));
     check(&store);
 }
