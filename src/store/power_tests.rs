@@ -289,6 +289,27 @@ fn a_cache_that_is_to_be_cleared_is_empty_after_power_loss_only() {
     check(&store);
 }
 
+/// It can be a copy, or not be on disk yet.
+#[test]
+fn a_rebuild_waits_for_what_it_has_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    (0..100).for_each(|key| put(&store, key, b"v"));
+    drop((store, first));
+    let _boot = boot(2);
+    let log = std::fs::metadata(dir.path().join("log.0000001")).unwrap().ino();
+    let synced = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&synced);
+    let hook = move |step: Step| {
+        seen.set(seen.get() || step == Step::Sync(log));
+        assert!(seen.get() || step != Step::Call("unlink"), "it was the only durable one");
+        Ok(())
+    };
+    assert_eq!(prefix(&watch(hook, || open(dir.path(), 1 << 30)), 100), 100);
+    assert!(synced.get());
+}
+
 #[test]
 fn a_sync_that_failed_is_remembered_until_clear() {
     let dir = tempfile::tempdir().unwrap();
