@@ -206,8 +206,8 @@ impl Cache {
         Ok(Report { findings: findings.collect() })
     }
 
-    /// Checks the whole store and mends what it finds, keeping every value that can be read; gives
-    /// what it has found. Holds the lock.
+    /// Checks the whole store and makes its table anew from its log, keeping every value that can be
+    /// read; gives what was found, as [`Cache::check`] does, and what was lost. Holds the lock.
     ///
     /// # Errors
     ///
@@ -230,8 +230,9 @@ impl Cache {
         Ok(Report { findings: findings.collect() })
     }
 
-    /// Gives back all the space that can be given back. In short steps: other writers get in
-    /// between. Writes do this on their own, a little at a time.
+    /// Gives back the disk space of what is dead, but for an eighth of the live bytes and two segments
+    /// of the log; the table does not shrink. In short steps: other writers get in between. Writes do
+    /// this on their own, a little at a time, and leave more.
     ///
     /// # Errors
     ///
@@ -270,7 +271,7 @@ impl Cache {
     /// ```
     pub fn sync(&self) -> Result<()> {
         self.outside_transaction("sync()")?;
-        self.0.store.sync()
+        self.0.store.sync(self.0.timeout)
     }
 
     /// Closes this handle, as dropping it does. Does not wait for the disk; other handles stay

@@ -105,7 +105,7 @@ impl Operation {
             }
             Operation::Clear => store.write(PATIENCE, |writer| writer.clear()).map(|_| ()),
             Operation::Compact => store.compact(PATIENCE),
-            Operation::Sync => store.sync(),
+            Operation::Sync => store.sync(PATIENCE),
             Operation::Repair => {
                 let findings = store.repair(PATIENCE)?;
                 assert!(findings.is_empty(), "{findings:?}");

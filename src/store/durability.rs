@@ -26,8 +26,6 @@ use crate::sys::raw::start_writeback;
 use crate::sys::sync::Ordering;
 use crate::sys::trust;
 
-/// How long `sync` waits for the lock.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Sealed segments that one call waits for at most.
 const SYNCS: usize = 4;
 
@@ -269,11 +267,11 @@ impl Store {
 
     /// Waits until everything, the table too, is on disk, and marks the store clean: the next boot
     /// trusts it as it is.
-    pub(crate) fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self, timeout: Duration) -> Result<()> {
         // Most of the waiting is done before the lock is taken.
         self.0.sync_to_tail()?;
         self.0.sync_table(self.state().geometry.generation())?;
-        self.write(PATIENCE, |writer| {
+        self.write(timeout, |writer| {
             let shared = writer.shared;
             writer.state.synced = shared.sync_to_tail()?;
             writer.flip(writer.applied.location())?;

@@ -188,7 +188,12 @@ fn use_hostile(path: &std::path::Path) -> bool {
             _ => Ok(()),
         });
     }
-    let _ = (store.check(PATIENCE), store.sync(), store.compact(PATIENCE), store.repair(PATIENCE));
+    let _ = (
+        store.check(PATIENCE),
+        store.sync(PATIENCE),
+        store.compact(PATIENCE),
+        store.repair(PATIENCE),
+    );
     true
 }
 

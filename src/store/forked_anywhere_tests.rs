@@ -49,7 +49,7 @@ const OPERATIONS: [Operation; 9] = [
     }),
     ("sync", |store, version| {
         put(store, 3, &telling(3, version, 3));
-        store.sync().unwrap();
+        store.sync(PATIENCE).unwrap();
     }),
     ("repair", |store, _| assert!(store.repair(PATIENCE).unwrap().is_empty())),
     ("open", |store, version| {

@@ -197,7 +197,7 @@ fn repair_takes_the_clean_mark_back_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1 << 30);
     put(&store, 1, b"v");
-    store.sync().unwrap();
+    store.sync(PATIENCE).unwrap();
     let is_told = Rc::new(Cell::new(false));
     let seen = Rc::clone(&is_told);
     let head = store.shared();
@@ -218,7 +218,7 @@ fn sweeping_waits_for_what_has_replaced_a_value_file() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1 << 30);
     put_file(&store, 1, &[8; 5000]);
-    store.sync().unwrap();
+    store.sync(PATIENCE).unwrap();
     put(&store, 1, b"v");
     let synced = Rc::new(Cell::new(0));
     let seen = Rc::clone(&synced);
@@ -256,7 +256,7 @@ fn what_was_synced_survives_and_a_clean_store_is_believed() {
     let first = boot(1);
     let store = open(dir.path(), 1 << 30);
     (0..100).for_each(|key| put(&store, key, &[7; 150]));
-    store.sync().unwrap();
+    store.sync(PATIENCE).unwrap();
     let generation = store.state().geometry.generation();
     drop((store, first));
     let second = boot(2);
@@ -319,13 +319,13 @@ fn a_sync_that_failed_is_remembered_until_clear() {
         Step::Call("fdatasync") => Err(std::io::ErrorKind::Other.into()),
         _ => Ok(()),
     };
-    assert!(watch(fails, || store.sync()).is_err());
+    assert!(watch(fails, || store.sync(PATIENCE)).is_err());
     for _ in 0..2 {
-        assert_eq!(store.sync().unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(store.sync(PATIENCE).unwrap_err().kind(), ErrorKind::Io);
         put(&store, 2, b"v");
     }
     store.write(PATIENCE, |writer| writer.clear()).unwrap();
-    store.sync().unwrap();
+    store.sync(PATIENCE).unwrap();
 }
 
 /// They are a record like any other, which is moved as often as need be.

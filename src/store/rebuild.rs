@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::entry::{Access, Deadline, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{Location, Segment};
 use crate::format::queue::is_bounds;
@@ -51,8 +51,18 @@ impl Store {
         })
     }
 
-    /// Makes the table anew from what can be read of the log; what was found wrong.
+    /// Makes the table anew from what can be read of the log; what was found wrong before and then.
     pub(crate) fn repair(&self, timeout: Duration) -> Result<Vec<Finding>> {
+        let mut before = match self.check(timeout) {
+            Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::ReadOnly) => {
+                return Err(error);
+            }
+            Err(error) => vec![Finding {
+                path: self.directory().to_path_buf(),
+                what: format!("looking at everything ended early: {error}"),
+            }],
+            Ok(findings) => findings,
+        };
         let findings = self.write_unrecovered(timeout, |writer| {
             let (state, tail) = (&*writer.state, writer.tail);
             if state.log_units == 0 && state.len == 0 && state.next_row == 1 {
@@ -67,7 +77,9 @@ impl Store {
             while self.write(timeout, |writer| writer.drain_to(last))? {}
         }
         self.sweep(timeout)?;
-        Ok(findings)
+        let news: Vec<_> = findings.into_iter().filter(|it| !before.contains(it)).collect();
+        before.extend(news);
+        Ok(before)
     }
 }
 

@@ -1,7 +1,9 @@
 use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use firncache::recipes::Lock;
-use firncache::{Cache, SetOptions};
+use firncache::{Cache, ErrorKind, SetOptions};
 
 use crate::common::{cache, keys};
 
@@ -43,6 +45,63 @@ fn compaction_gives_space_back() {
     assert!(used < 600_000, "{used}");
     assert!((190..200).all(|key| cache.get_bytes(key).unwrap().unwrap() == [19; 5000]));
     assert!(cache.check().unwrap().is_clean());
+}
+
+/// `compact()` leaves an eighth of what is live, two segments, and the table.
+#[test]
+fn compaction_leaves_little_that_is_dead() {
+    let cache = cache();
+    for round in 0..3 {
+        for key in 0..4000 {
+            cache.set_bytes(key, &[round; 500]).unwrap();
+        }
+    }
+    let before = cache.disk_usage().unwrap();
+    cache.compact().unwrap();
+    let (after, live) = (cache.disk_usage().unwrap(), cache.volume().unwrap());
+    assert!(before > live + live / 2, "{before} for {live}: nothing to give back");
+    assert!(after < live + live / 4 + 512 * 1024, "{after} for {live}");
+    cache.compact().unwrap();
+    assert_eq!(cache.disk_usage().unwrap(), after, "there is nothing more to do");
+    assert!((0..4000).all(|key| cache.get_bytes(key).unwrap().unwrap() == [2; 500]));
+}
+
+/// What was found is said, though the rebuild that mends it does not meet it.
+#[test]
+fn repair_says_what_was_lost() {
+    let without_log = |path: &Path| fs::remove_file(path.join("log.0000001")).unwrap();
+    let without_counters = |path: &Path| {
+        let head = fs::OpenOptions::new().write(true).open(path.join("head")).unwrap();
+        // The number of keys, in both blocks of the state.
+        head.write_all_at(&[0xff; 8], 1536).unwrap();
+        head.write_all_at(&[0xff; 8], 1792).unwrap();
+    };
+    let harms: [(&dyn Fn(&Path), usize); 2] = [(&without_log, 0), (&without_counters, 100)];
+    for (harm, kept) in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        (0..100).for_each(|key| cache.set(key, &key).unwrap());
+        drop(cache);
+        harm(dir.path());
+        let cache = Cache::open(dir.path()).unwrap();
+        assert!(!cache.repair().unwrap().is_clean(), "{kept} are kept");
+        assert_eq!(cache.check().unwrap().findings(), []);
+        assert_eq!(cache.len().unwrap(), kept as u64);
+    }
+}
+
+/// `sync()` waits for the lock as long as the handle says, and no longer.
+#[test]
+fn sync_has_the_timeout_of_its_handle() {
+    let cache = cache();
+    cache.set("key", &1).unwrap();
+    let hasty = Cache::options().timeout(std::time::Duration::from_millis(1));
+    let hasty = hasty.open(cache.directory()).unwrap();
+    let held = cache.begin().unwrap();
+    let refused = std::thread::scope(|scope| scope.spawn(|| hasty.sync()).join().unwrap());
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Timeout);
+    drop(held);
+    hasty.sync().unwrap();
 }
 
 #[test]
