@@ -54,14 +54,11 @@ impl Store {
     /// Makes the table anew from what can be read of the log; what was found wrong before and then.
     pub(crate) fn repair(&self, timeout: Duration) -> Result<Vec<Finding>> {
         let mut before = match self.check(timeout) {
-            Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::ReadOnly) => {
-                return Err(error);
-            }
-            Err(error) => vec![Finding {
+            Err(error) if error.kind() == ErrorKind::Corrupt => vec![Finding {
                 path: self.directory().to_path_buf(),
                 what: format!("looking at everything ended early: {error}"),
             }],
-            Ok(findings) => findings,
+            found => found?,
         };
         let findings = self.write_unrecovered(timeout, |writer| {
             let (state, tail) = (&*writer.state, writer.tail);

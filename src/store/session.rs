@@ -32,6 +32,8 @@ pub(crate) struct Process {
     pub(crate) synced: AtomicU64,
     /// A segment could not be made for want of space, and no two have been made since.
     disk_full: AtomicBool,
+    /// Bytes that the disk had left when this process last made a segment.
+    free_bytes: AtomicU64,
     /// Up to which segment the names of the files, and `head`, are known to be on disk from syncs of
     /// this process; 0 for none.
     pub(crate) named: AtomicU64,
@@ -49,6 +51,7 @@ impl Process {
             session: ReentrantMutex::new(RefCell::new(Session::default())),
             synced: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
+            free_bytes: AtomicU64::new(u64::MAX),
             named: AtomicU64::new(0),
             sync_due: AtomicBool::new(false),
             sync_all: AtomicBool::new(false),
@@ -63,6 +66,15 @@ impl Process {
 
     pub(crate) fn note_disk_full(&self, is_full: bool) {
         self.disk_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// Bytes that the disk is known to have left.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_free_bytes(&self, bytes: u64) {
+        self.free_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Has the disk waited for when the lock has been given back: for the sealed segments, or for

@@ -86,8 +86,8 @@ pub(crate) fn most_footprint(state: &State) -> u64 {
 }
 
 /// Dead bytes that the log may have: half as many as live ones, which the footprint counts; up to as
-/// many where the limit leaves room for them. What one of several stores with a common limit leaves,
-/// the others may have taken.
+/// many where limit and disk leave room for them. What one of several stores with a common limit
+/// leaves, the others may have taken.
 pub(crate) fn most_dead(shared: &Shared, state: &State, settings: &Settings) -> u64 {
     let half = state.live_bytes / 2;
     let room = match settings.has_limit() {
@@ -96,7 +96,7 @@ pub(crate) fn most_dead(shared: &Shared, state: &State, settings: &Settings) -> 
         true if most_footprint(state) <= settings.size_limit => half,
         true => settings.size_limit.saturating_sub(footprint(shared, state, settings)).min(half),
     };
-    half + room
+    half + room.min(shared.process().free_bytes())
 }
 
 /// Bytes by which the keys of a state are accounted: records, table share and value files.
@@ -184,6 +184,7 @@ impl<'a> Writer<'a> {
             // Room for one more, a smaller one perhaps, would not mean the contrary.
             shared.process().note_disk_full(true);
         }
+        shared.process().note_free_bytes(shared.dir.free_bytes().unwrap_or(u64::MAX));
         created
     }
 

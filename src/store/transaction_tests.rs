@@ -36,9 +36,11 @@ fn what_a_transaction_counts_is_what_it_commits() {
     let store = open(dir.path(), 1 << 30);
     (0..10).for_each(|key| put(&store, key, &[7; 100]));
     (10..14).for_each(|key| put_file(&store, key, 30_000));
-    put_value(&store, OWN, PutValue::Bytes(b"of its own"));
+    for number in 201..210 {
+        put_value(&store, &[CONTROL_KEY, number], PutValue::Bytes(b"of its own"));
+    }
     let before = counts(&store);
-    let steps: [&dyn Fn(); 13] = [
+    let steps: [&dyn Fn(); 15] = [
         &|| put(&store, 100, &[7; 300]),
         &|| put(&store, 100, &[7; 50]),
         &|| put(&store, 0, &[7; 500]),
@@ -50,6 +52,8 @@ fn what_a_transaction_counts_is_what_it_commits() {
         &|| put(&store, 11, b"no file any more"),
         &|| assert!(remove(&store, 12)),
         &|| put(&store, 1, b"stored again"),
+        &|| assert!(remove(&store, 2)),
+        &|| assert!(remove(&store, 3)),
         &|| remove_own(&store),
         &|| put_value(&store, &[CONTROL_KEY, 200], PutValue::Bytes(b"of its own")),
     ];

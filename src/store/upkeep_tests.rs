@@ -167,7 +167,7 @@ fn a_damaged_record_that_is_not_applied_stops_writers_and_says_where_it_is() {
     let place = format!("byte {}", 8 * at.unit());
     assert!(refused.to_string().contains(&place), "{refused}");
     assert!((0..10).all(|key| get(&store, key).is_some()));
-    assert_eq!(store.repair(PATIENCE).unwrap().len(), 1);
+    assert!(store.repair(PATIENCE).unwrap().iter().any(|it| it.what.contains(&place)));
     assert!((0..10).all(|key| get(&store, key).is_some()));
     check(&store);
 }

@@ -62,6 +62,12 @@ impl Dir {
         Ok((facts.st_dev, facts.st_ino))
     }
 
+    /// Bytes that the file system has left for this process.
+    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
+        let facts = rustix::fs::fstatvfs(&self.descriptor)?;
+        Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+    }
+
     /// The permission bits.
     pub(crate) fn mode(&self) -> io::Result<u32> {
         Ok(rustix::fs::fstat(&self.descriptor)?.st_mode & 0o7777)

@@ -76,17 +76,20 @@ fn repair_says_what_was_lost() {
         head.write_all_at(&[0xff; 8], 1536).unwrap();
         head.write_all_at(&[0xff; 8], 1792).unwrap();
     };
-    let harms: [(&dyn Fn(&Path), usize); 2] = [(&without_log, 0), (&without_counters, 100)];
-    for (harm, kept) in harms {
+    for (is_log_gone, kept) in [(true, 0), (false, 100)] {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
         (0..100).for_each(|key| cache.set(key, &key).unwrap());
         drop(cache);
-        harm(dir.path());
+        if is_log_gone {
+            without_log(dir.path());
+        } else {
+            without_counters(dir.path());
+        }
         let cache = Cache::open(dir.path()).unwrap();
         assert!(!cache.repair().unwrap().is_clean(), "{kept} are kept");
         assert_eq!(cache.check().unwrap().findings(), []);
-        assert_eq!(cache.len().unwrap(), kept as u64);
+        assert_eq!(cache.len().unwrap(), kept);
     }
 }
 
