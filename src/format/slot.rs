@@ -108,6 +108,7 @@ mod tests {
         assert!(!slot.is_pending() && slot.pending().is_pending());
         assert_eq!(slot.pending().location(), at);
         assert_eq!(slot.pending().pending(), slot.pending());
+        assert!(Slot::EMPTY.is_empty() && !slot.is_empty() && !slot.pending().is_empty());
     }
 
     #[test]

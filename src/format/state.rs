@@ -385,6 +385,8 @@ mod tests {
 
     #[test]
     fn keys_and_bytes_are_counted_without_wrapping() {
+        let empty = State::empty(Geometry::new(7, 64));
+        assert_eq!((empty.geometry, empty.min_expiry_ms), (Geometry::new(7, 64), LOCATION_MASK));
         let state = State { len: 5, controls: 2, live_bytes: 10, file_bytes: 7, ..plausible() };
         assert_eq!((state.user_len(), state.volume()), (3, 17));
         let damaged = State { len: 1, file_bytes: u64::MAX, ..state };

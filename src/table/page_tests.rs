@@ -12,8 +12,8 @@ use crate::format::state::{Geometry, State};
 use crate::sys::sync::{AtomicU64, Ordering};
 use crate::table::heap::Heap;
 use crate::table::pages::{
-    add, bits, drop_page, entry, is_unchanged, life, links, live, merge, next_number, remove,
-    set_first_row, set_slot, snapshot, store, tighten, view,
+    add, bits, drop_page, entry, hash_if_current, is_unchanged, life, links, live, merge,
+    next_number, remove, set_first_row, set_slot, snapshot, store, tighten, view,
 };
 use crate::table::publish::{find, insert};
 use crate::table::{Line, Space};
@@ -94,6 +94,9 @@ fn an_entry_comes_back_and_is_nobody_elses() {
         assert_eq!((found.number, found.slot, found.hash), (number, slot(key), hash(key)));
         assert_eq!((found.access, found.deadline), (access(key), deadline(key)));
     }
+    let words = entry(&table, 70).unwrap();
+    assert_eq!(hash_if_current(words, place(70)), Some(hash(70)));
+    assert_eq!(hash_if_current(words, place(71)), None);
     assert!(entry(&table, 6 * PAGE - 1).is_some());
     assert!(entry(&table, 6 * PAGE).is_none() && view(&table, 6 * PAGE).is_none());
 }
