@@ -172,11 +172,11 @@ mod tests {
 
     #[test]
     fn numbers_sort_exactly_across_types() {
-        let two53 = 2_f64.powi(53);
+        let two53 = (1_i128 << 53) as f64;
         assert_ascending(&[
             Key::Float(f64::NEG_INFINITY),
             Key::Float(f64::MIN),
-            Key::Float(-(2_f64.powi(64))),
+            Key::Float(-((1_i128 << 64) as f64)),
             Key::Int(i64::MIN.into()),
             Key::Int(-(1 << 53) - 1),
             Key::Float(-two53),
@@ -190,10 +190,10 @@ mod tests {
             Key::Int((1 << 53) + 1),
             Key::Float(two53 + 2.0),
             Key::Int(i64::MAX.into()),
-            Key::Float(2_f64.powi(63)),
+            Key::Float((1_i128 << 63) as f64),
             Key::Int((1 << 63) + 1),
             Key::Int(u64::MAX.into()),
-            Key::Float(2_f64.powi(64)),
+            Key::Float((1_i128 << 64) as f64),
             Key::Float(f64::MAX),
             Key::Float(f64::INFINITY),
         ]);

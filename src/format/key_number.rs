@@ -245,7 +245,7 @@ mod tests {
             assert_eq!(Number::decode(&bytes), Some((Decoded::Int(value), &[][..])));
         }
         let below = f64::from_bits((i64::MIN as f64).to_bits() + 1);
-        let large = [f64::MAX, f64::MIN, 2f64.powi(64), below];
+        let large = [f64::MAX, f64::MIN, (1_i128 << 64) as f64, below];
         let small = [5e-324, -5e-324, f64::MIN_POSITIVE, f64::MIN_POSITIVE / 2.0, 0.1];
         for value in large.into_iter().chain(small) {
             let bytes = encoded(Number::from_float(value));
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(exact_int(f64::NAN), None);
         assert_eq!(exact_int(1e300), None);
         assert_eq!(exact_float((1 << 53) + 1), None);
-        assert_eq!(exact_float(1 << 100), Some(2f64.powi(100)));
+        assert_eq!(exact_float(1 << 100), Some((1_i128 << 100) as f64));
         assert_eq!(exact_float(i128::MAX), None);
     }
 }
