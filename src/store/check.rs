@@ -56,6 +56,7 @@ impl Store {
 
 impl Writer<'_> {
     fn check(&mut self) -> Result<Vec<Finding>> {
+        let failures = self.shared.table.failures();
         let mut findings = Vec::new();
         let mut sums = Sums::default();
         let mut cursor = PageCursor::default();
@@ -74,9 +75,7 @@ impl Writer<'_> {
                 }
             }
         }
-        let failures = self.shared.table.failures();
         let slots = self.count_slots();
-        self.shared.table.believe(failures)?;
         let state = &*self.state;
         let counters = [
             ("keys", state.len, sums.len),
@@ -93,6 +92,8 @@ impl Writer<'_> {
             }
         }
         self.check_log(&mut findings)?;
+        // What could not be mapped is no finding.
+        self.shared.table.believe(failures)?;
         Ok(findings)
     }
 

@@ -53,6 +53,10 @@ impl Store {
 
     /// Makes the table anew from what can be read of the log; what was found wrong before and then.
     pub(crate) fn repair(&self, timeout: Duration) -> Result<Vec<Finding>> {
+        if is_new(&self.state()) {
+            // Looking at it would begin its log.
+            return Ok(Vec::new());
+        }
         let mut before = match self.check(timeout) {
             Err(error) if error.kind() == ErrorKind::Corrupt => vec![Finding {
                 path: self.directory().to_path_buf(),
@@ -61,10 +65,7 @@ impl Store {
             found => found?,
         };
         let findings = self.write_unrecovered(timeout, |writer| {
-            let (state, tail) = (&*writer.state, writer.tail);
-            if state.log_units == 0 && state.len == 0 && state.next_row == 1 {
-                return Ok(Vec::new());
-            }
+            let tail = writer.tail;
             // Where even the counters are damaged, the log itself has to say where it ends.
             writer.rebuild(writer.is_plausible().then_some(tail))
         })?;
@@ -78,6 +79,11 @@ impl Store {
         before.extend(news);
         Ok(before)
     }
+}
+
+/// Whether nothing was ever written under this state.
+fn is_new(state: &State) -> bool {
+    state.log_units == 0 && state.len == 0 && state.next_row == 1
 }
 
 impl Writer<'_> {
