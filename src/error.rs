@@ -52,7 +52,8 @@ pub enum ErrorKind {
     /// at the process that the message names.
     Timeout,
     /// Stored bytes are not what was written. Run `repair()`, which keeps what can be read, or
-    /// delete the directory: it is a cache.
+    /// delete the directory: it is a cache. Where opening gives it, the directory may never have been
+    /// one: name another.
     Corrupt,
     /// The store was made by another version of the format. Use a version of the crate that knows
     /// it, or delete the directory.
@@ -72,7 +73,8 @@ pub enum ErrorKind {
     /// A setting is out of its range, or contradicts what the store was made with. Correct the
     /// setting that the message names.
     Setting,
-    /// A number would leave its range. The stored number is unchanged; store a smaller one first.
+    /// A number would leave its range, or is not finite where it has to be. The stored number is
+    /// unchanged; add finite numbers, or store a smaller one first.
     Overflow,
     /// The handle, or the file system, is read-only. Open it for writing.
     ReadOnly,
@@ -173,19 +175,15 @@ impl Error {
     pub(crate) fn io(action: &str, path: &Path, source: io::Error) -> Error {
         let kind = kind_of(&source);
         let mut error = Error::new(kind, format!("cannot {action}")).at(path);
+        error.0.cure = cure_of(kind, &source);
         error.0.source = Some(source);
-        error.0.cure = match kind {
-            ErrorKind::Full => "free some space or lower size_limit",
-            ErrorKind::ReadOnly => "open it with read_only(true), or on a file system for writing",
-            _ => "",
-        };
         error
     }
 
     /// Bytes of the file at `path` that are not what was written.
     pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Error {
         let mut error = Error::new(ErrorKind::Corrupt, what).at(path);
-        error.0.cure = "run repair(), or delete the directory";
+        error.0.cure = "run repair() to keep all that can be, or delete the directory";
         error
     }
 
@@ -230,6 +228,33 @@ fn kind_of(source: &io::Error) -> ErrorKind {
         }
         io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
         _ => ErrorKind::Io,
+    }
+}
+
+/// What can be done about a failed system call; nothing, where that depends on what it was.
+fn cure_of(kind: ErrorKind, source: &io::Error) -> &'static str {
+    match kind {
+        ErrorKind::Full => return "free some space or lower size_limit",
+        ErrorKind::ReadOnly => {
+            return "open it with read_only(true), or on a file system for writing";
+        }
+        _ => {}
+    }
+    match source.raw_os_error() {
+        Some(libc::ENOENT) => "name a directory that is there, or open the cache with create(true)",
+        Some(libc::EEXIST | libc::ENOTDIR | libc::EISDIR | libc::ELOOP) => {
+            "a file, a directory or a link has the place of another: move it away, or name \
+             another directory"
+        }
+        Some(libc::EACCES | libc::EPERM) => {
+            "give this user access to it, or name another directory"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit on open files, or close some",
+        Some(libc::ENAMETOOLONG) => "use a shorter name, or a directory with a shorter path",
+        Some(libc::ENOMEM) => "free some memory, or raise the limits on memory and on maps",
+        Some(libc::EIO) => "the disk may be failing: see the log of the system",
+        None if source.kind() == io::ErrorKind::InvalidInput => "name another directory",
+        _ => "",
     }
 }
 
@@ -315,6 +340,32 @@ mod tests {
         assert_eq!(kind(libc::EACCES), ErrorKind::Io);
         let made = io::Error::from(io::ErrorKind::QuotaExceeded);
         assert_eq!(Error::io("write", Path::new("/x"), made).kind(), ErrorKind::Full);
+    }
+
+    #[test]
+    fn a_system_call_that_failed_has_a_cure() {
+        let text = |code| {
+            let source = io::Error::from_raw_os_error(code);
+            Error::io("open", Path::new("/x"), source).to_string()
+        };
+        let cures = [
+            (libc::ENOENT, "create(true)"),
+            (libc::EEXIST, "move it away, or name another directory"),
+            (libc::ENOTDIR, "move it away, or name another directory"),
+            (libc::EISDIR, "move it away, or name another directory"),
+            (libc::ELOOP, "move it away, or name another directory"),
+            (libc::EACCES, "give this user access"),
+            (libc::EPERM, "give this user access"),
+            (libc::EMFILE, "limit on open files"),
+            (libc::ENFILE, "limit on open files"),
+            (libc::ENAMETOOLONG, "a shorter name"),
+            (libc::ENOMEM, "limits on memory and on maps"),
+            (libc::EIO, "see the log of the system"),
+        ];
+        for (code, cure) in cures {
+            assert!(text(code).contains(cure), "{}", text(code));
+        }
+        assert!(text(libc::EDOM).ends_with(')'), "{}", text(libc::EDOM));
     }
 
     #[test]

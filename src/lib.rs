@@ -1,7 +1,7 @@
 //! firncache: an embedded disk cache that many processes share without a server.
 //!
 //! A cache is a directory. Any number of processes open it at once, read it without a lock, and
-//! write to it in turns that last a fraction of a microsecond. A write that has returned survives
+//! write to it in turns that last about a microsecond. A write that has returned survives
 //! `kill -9`; after [`Cache::sync`] it survives power loss, too. Nothing is ever repaired by hand,
 //! and reading never executes anything that is stored.
 //!

@@ -188,6 +188,7 @@ impl Cache {
     /// # Errors
     ///
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), [`ErrorKind::Io`](crate::ErrorKind::Io);
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), as it may have to finish something;
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) inside a transaction.
     ///
     /// ```

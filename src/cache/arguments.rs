@@ -47,7 +47,8 @@ const VARIANT: u8 = 16;
 /// Encodes arguments.
 pub(crate) fn encode<A: Serialize + ?Sized>(arguments: &A, out: &mut Vec<u8>) -> CrateResult<()> {
     let done = arguments.serialize(Encoder { out });
-    done.map(|_| ()).map_err(|error| error.into_error("cannot make a key of the arguments"))
+    done.map(|_| ())
+        .map_err(|error| error.into_error("cannot make a key of the arguments", "use others"))
 }
 
 struct Encoder<'a> {

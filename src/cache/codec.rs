@@ -345,7 +345,9 @@ fn cannot_read(codec: &str, error: &dyn std::fmt::Display) -> Error {
 }
 
 fn cannot_encode(codec: &str, error: &dyn std::fmt::Display) -> Error {
-    Error::codec(format!("cannot encode the value as {codec}: {error}"))
+    Error::codec(format!(
+        "cannot encode the value as {codec}: {error}; store another type, or use another codec"
+    ))
 }
 
 fn bincode_encode<V: Serialize + ?Sized>(value: &V, out: &mut Vec<u8>) -> Result<()> {

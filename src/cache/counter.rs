@@ -6,7 +6,7 @@ use crate::cache::read::with_scratch;
 use crate::cache::spared::Spared;
 use crate::clock::NEVER;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::key_buf::{KeyBuf, ToKey};
+use crate::format::key_buf::ToKey;
 use crate::store::writer::{Put, PutValue};
 use crate::store::{HashedKey, Writer};
 
@@ -69,13 +69,14 @@ impl Cache {
     }
 
     fn count(&self, key: impl ToKey, delta: i128, default: Option<i64>) -> Result<Option<i64>> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         let store = &self.0.store;
         let key = store.hashed(key.as_bytes());
         let now_ms = self.now_ms();
         let may_cull = !store.is_in_transaction();
         let sum = store.write_to(key.hash, self.0.timeout, |writer| {
-            let (sum, is_new) = add(writer, key, delta, default, now_ms)?;
+            let added = add(writer, key, delta, default, now_ms);
+            let (sum, is_new) = added.map_err(|error| self.here(error))?;
             if may_cull && is_new {
                 self.cull_after(writer, now_ms, &Spared::One(key.hash));
             }
@@ -119,7 +120,10 @@ fn add(
         start.checked_add(delta).and_then(|sum| i64::try_from(sum).ok()).ok_or_else(|| {
             Error::new(
                 ErrorKind::Overflow,
-                format!("{start} and {delta} make a sum that is no i64; the value stays as it was"),
+                format!(
+                    "{start} and {delta} make a sum that is no i64, and the value stays as it \
+                     was: store a smaller one first"
+                ),
             )
         })?;
     let put = Put {
@@ -141,8 +145,8 @@ fn integer(kind: u8, value: &[u8]) -> Result<i128> {
         (KIND_I64, Ok(bytes)) => Ok(i64::from_le_bytes(bytes).into()),
         (KIND_U64, Ok(bytes)) => Ok(u64::from_le_bytes(bytes).into()),
         _ => Err(Error::codec(
-            "cannot count with the value: it is stored as something else than an integer; the \
-             value stays as it was",
+            "cannot count with the value: it is stored as something else than an integer, and \
+             stays as it was; store an integer first, or use another key",
         )),
     }
 }

@@ -22,7 +22,6 @@ use crate::cache::Cache;
 use crate::cache::entry::SetOptions;
 use crate::cache::rank::mixed;
 use crate::cache::read::with_scratch;
-use crate::cache::value::decode;
 use crate::cache::write::Over;
 use crate::error::{Error, Result};
 use crate::sys::raw::process_token;
@@ -92,8 +91,7 @@ impl Cache {
                 false => self.read_whole(key, None, buffer)?,
             };
             let Some(record) = record else { return Ok(None) };
-            let (value, seconds): Timed<V> =
-                decode(record.header.value_kind, buffer, &self.0.codec)?;
+            let (value, seconds): Timed<V> = self.decode(record.header.value_kind, buffer)?;
             Ok(Some(Read { value, seconds, expires_ms: record.header.expires_ms }))
         })
     }

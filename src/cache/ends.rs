@@ -12,7 +12,6 @@ use serde::de::DeserializeOwned;
 use crate::cache::Cache;
 use crate::cache::options::Options;
 use crate::cache::read::with_scratch;
-use crate::cache::value::decode;
 use crate::clock::NEVER;
 use crate::error::Result;
 use crate::format::queue::{MOST_ITEMS, Queue, Side};
@@ -84,7 +83,7 @@ impl Cache {
             let Some(record) = self.read_whole(queue.key(number, &mut key), None, value)? else {
                 return Ok(None);
             };
-            decode(record.header.value_kind, value, &self.0.codec).map(Some)
+            self.decode(record.header.value_kind, value).map(Some)
         })
     }
 

@@ -4,8 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 
-use crate::cache::codec::AnyCodec;
-use crate::cache::value::decode;
+use crate::cache::Cache;
 use crate::clock::{NEVER, deadline, from_ms};
 use crate::error::{Error, Result};
 use crate::format::key::{Key, NULL};
@@ -44,10 +43,10 @@ impl<V: DeserializeOwned> Entry<V> {
         header: &Header,
         tag: &[u8],
         value: &[u8],
-        codec: &AnyCodec,
+        cache: &Cache,
     ) -> Result<Entry<V>> {
         Ok(Entry {
-            value: decode(header.value_kind, value, codec)?,
+            value: cache.decode(header.value_kind, value)?,
             expires_at: from_ms(header.expires_ms),
             tag: if tag.is_empty() { None } else { Some(Key::decode(tag)?) },
             stored_at: from_ms(header.stored_ms).unwrap_or(SystemTime::UNIX_EPOCH),
@@ -173,13 +172,7 @@ const MAX_TAG_BYTES: usize = u16::MAX as usize;
 
 /// Encodes a tag; null is none.
 pub(crate) fn encode_tag(tag: &impl ToKey) -> Result<Option<KeyBuf>> {
-    let tag = KeyBuf::of(tag)?;
-    let len = tag.as_bytes().len();
-    if len > MAX_TAG_BYTES {
-        return Err(Error::key(format!(
-            "the tag takes {len} bytes, and at most {MAX_TAG_BYTES} are allowed: use a shorter one"
-        )));
-    }
+    let tag = KeyBuf::within(tag, "tag", MAX_TAG_BYTES)?;
     Ok(if tag.as_bytes() == [NULL] { None } else { Some(tag) })
 }
 
@@ -192,7 +185,11 @@ mod tests {
     fn a_tag_that_is_too_long_is_refused() {
         let text = "x".repeat(MAX_TAG_BYTES);
         assert!(encode_tag(&text[1..].to_owned()).is_ok());
-        assert_eq!(encode_tag(&text).err().unwrap().kind(), ErrorKind::Key);
+        for text in [text.clone(), text.repeat(2)] {
+            let error = encode_tag(&text).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Key);
+            assert!(error.to_string().contains("at most 65535 "), "{error}");
+        }
     }
 
     #[test]

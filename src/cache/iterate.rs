@@ -7,7 +7,6 @@ use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
 use crate::cache::entry::Entry;
-use crate::cache::value::decode;
 use crate::error::{Error, Result};
 use crate::format::key::Key;
 use crate::format::queue::Side;
@@ -136,7 +135,7 @@ impl Cache {
             let Some(header) = walk.load()? else { continue };
             if self.is_live(header.expires_ms) {
                 let Item { key, tag, value, .. } = &walk.item;
-                let entry = Entry::read(&header, tag, value, &self.0.codec)?;
+                let entry = Entry::read(&header, tag, value, self)?;
                 return Ok(Some((Key::decode(key)?, entry)));
             }
         }
@@ -187,7 +186,7 @@ impl Walk {
     fn next_pair<V: DeserializeOwned>(&mut self, side: Side) -> Result<Option<(Key, V)>> {
         while self.step(side)? {
             let Some(header) = self.load()? else { continue };
-            let value = decode(header.value_kind, &self.item.value, &self.cache.0.codec)?;
+            let value = self.cache.decode(header.value_kind, &self.item.value)?;
             return Ok(Some((Key::decode(&self.item.key)?, value)));
         }
         Ok(None)

@@ -6,7 +6,6 @@ use serde::de::DeserializeOwned;
 use crate::cache::Cache;
 use crate::cache::entry::SetOptions;
 use crate::cache::read::with_scratch;
-use crate::cache::value::encode;
 use crate::error::Result;
 use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::store::read::BATCH;
@@ -52,7 +51,7 @@ impl Cache {
             batch.clear();
             hashes.clear();
             for key in keys.by_ref().take(BATCH) {
-                let key = KeyBuf::of(&key)?;
+                let key = self.encoded_key(&key)?;
                 hashes.push(self.0.store.hashed(key.as_bytes()).hash);
                 batch.push(key);
             }
@@ -94,7 +93,7 @@ impl Cache {
     ) -> Result<u64> {
         let mut encoded = Vec::new();
         for (key, value) in pairs {
-            encoded.push(self.encode_pair(KeyBuf::of(&key)?, &value, &options)?);
+            encoded.push(self.encode_pair(self.encoded_key(&key)?, &value, &options)?);
         }
         if encoded.is_empty() {
             return Ok(0);
@@ -114,7 +113,7 @@ impl Cache {
         options: &SetOptions,
     ) -> Result<Pair> {
         let mut bytes = Vec::new();
-        let kind = encode(value, &self.0.codec, &mut bytes)?;
+        let kind = self.encode(value, &mut bytes)?;
         let placed = match self.place(key.as_bytes(), &bytes, options)? {
             PutValue::Bytes(_) => None,
             PutValue::Staged(staged) => Some(PutValue::Staged(staged)),
@@ -127,7 +126,8 @@ impl Cache {
     /// Stores encoded pairs, within a transaction.
     pub(crate) fn put_pairs(&self, pairs: Vec<Pair>, options: &SetOptions) -> Result<()> {
         let now_ms = self.now_ms();
-        let (tag, expires_ms) = (options.tag_bytes()?, options.expires_ms(now_ms));
+        let (tag, expires_ms) =
+            (options.tag_bytes().map_err(|error| self.here(error))?, options.expires_ms(now_ms));
         self.0.store.write(self.0.timeout, |writer| {
             for Pair { key, kind, value } in pairs {
                 let key = self.0.store.hashed(key.as_bytes());
@@ -168,7 +168,8 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn delete_many(&self, keys: impl IntoIterator<Item = impl ToKey>) -> Result<u64> {
-        let keys = keys.into_iter().map(|key| KeyBuf::of(&key)).collect::<Result<Vec<_>>>()?;
+        let keys =
+            keys.into_iter().map(|key| self.encoded_key(&key)).collect::<Result<Vec<_>>>()?;
         if keys.is_empty() {
             return Ok(0);
         }

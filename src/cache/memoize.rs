@@ -337,6 +337,7 @@ where
                 Some(_) => KeyBuf::of(&(name, bytes, EARLY)),
             }
         })
+        .map_err(|error| self.place.first().here(error))
     }
 }
 

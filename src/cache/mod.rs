@@ -83,12 +83,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::cache::codec::AnyCodec;
 use crate::cache::cull::Culling;
 use crate::cache::options::{Durability, Options};
 use crate::cache::temporary::TemporaryDir;
+use crate::cache::value::{decode, encode};
 use crate::clock::{Clock, NEVER, to_ms};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::key_buf::{KeyBuf, ToKey};
 use crate::holds::Holds;
 use crate::store::Store;
 use crate::store::budget::Place;
@@ -211,6 +216,30 @@ impl Cache {
             place: place.clone(),
             temporary: None,
         })
+    }
+
+    /// Encodes a key.
+    #[inline]
+    fn encoded_key<K: ToKey + ?Sized>(&self, key: &K) -> Result<KeyBuf> {
+        KeyBuf::of(key).map_err(|error| self.here(error))
+    }
+
+    /// Appends the payload of a value, and gives its kind.
+    #[inline]
+    fn encode<V: Serialize + ?Sized>(&self, value: &V, out: &mut Vec<u8>) -> Result<u8> {
+        encode(value, &self.0.codec, out).map_err(|error| self.here(error))
+    }
+
+    /// Reads a value from its kind and payload.
+    #[inline]
+    fn decode<V: DeserializeOwned>(&self, kind: u8, bytes: &[u8]) -> Result<V> {
+        decode(kind, bytes, &self.0.codec).map_err(|error| self.here(error))
+    }
+
+    /// Names the directory in an error about a key or a value, which knows of none.
+    #[cold]
+    fn here(&self, error: Error) -> Error {
+        error.at(self.directory())
     }
 
     /// Whether nothing can be written by this handle.

@@ -18,10 +18,9 @@ use serde::de::DeserializeOwned;
 use crate::cache::Cache;
 use crate::cache::entry::SetOptions;
 use crate::cache::read::with_scratch;
-use crate::cache::value::decode;
 use crate::cache::write::Over;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::key_buf::{KeyBuf, ToKey};
+use crate::format::key_buf::ToKey;
 use crate::holds::Holds;
 use crate::holds::queue::{Answer, Ask, Hold, Release};
 
@@ -66,7 +65,7 @@ impl Cache {
         V: Serialize + DeserializeOwned,
         E: From<Error>,
     {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         if let Some(value) = with_scratch(|buffer| self.get_encoded(key.as_bytes(), buffer))? {
             return Ok(value);
         }
@@ -114,7 +113,7 @@ impl Cache {
             };
             let value = with_scratch(|buffer| {
                 let Some(record) = self.read_whole(key, None, buffer)? else { return Ok(None) };
-                decode(record.header.value_kind, buffer, &self.0.codec).map(Some)
+                self.decode(record.header.value_kind, buffer).map(Some)
             })?;
             match (flight, value) {
                 (flight, Some(value)) => {

@@ -10,6 +10,7 @@ use crate::cache::{Cache, Handle, temporary::TemporaryDir};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::settings::{Eviction, PowerLoss, Settings};
+use crate::format::shard::shard_name;
 use crate::holds::Holds;
 use crate::store::Store;
 use crate::store::budget::Place;
@@ -139,7 +140,9 @@ impl Default for Options {
 impl Options {
     /// Sets the bytes on disk that the cache keeps to, give or take one segment of its log
     /// ([`DEFAULT_SIZE_LIMIT`](crate::DEFAULT_SIZE_LIMIT) unless set). Larger keeps more keys;
-    /// smaller evicts earlier, and values that can never fit are refused.
+    /// smaller evicts earlier, and values that can never fit are refused. Zero is no "unlimited":
+    /// nothing fits then, and every write is [`ErrorKind::TooLarge`]. [`Eviction::None`] is the
+    /// setting without a limit.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -400,7 +403,8 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Setting`] for an option that is out of range; [`ErrorKind::ReadOnly`] if kept
+    /// [`ErrorKind::Setting`] for an option that is out of range, and for the directory of a
+    /// [`FanoutCache`](crate::FanoutCache); [`ErrorKind::ReadOnly`] if kept
     /// settings would have to change but cannot; [`ErrorKind::Unsupported`] for a directory that
     /// is not safe to share; [`ErrorKind::Version`] and [`ErrorKind::Corrupt`] for what is not a
     /// cache of this version; [`ErrorKind::Io`] for what the system refuses.
@@ -436,10 +440,28 @@ impl Options {
     }
 
     fn open_at(self, path: &Path, temporary: Option<TemporaryDir>) -> Result<Cache> {
+        self.refuse_shards(path)?;
         let store = self.open_store(path, self.settings_of_new())?;
         let cache = self.handle(store, None, temporary)?;
         self.settle(&cache)?;
         Ok(cache)
+    }
+
+    /// Refuses the directory of a `FanoutCache`: what is stored beside its shards, it would not see.
+    fn refuse_shards(&self, path: &Path) -> Result<()> {
+        let first = path.join(shard_name(0));
+        if path.join("head").exists() || !first.join("head").exists() {
+            return Ok(());
+        }
+        let looking = Options { read_only: true, ..self.clone() };
+        match looking.open_store(&first, self.settings_of_new()) {
+            Ok(shard) if shard.settings().shards > 0 => Err(Error::new(
+                ErrorKind::Setting,
+                "this is the directory of a FanoutCache: open it as such, or use another directory",
+            )
+            .at(path)),
+            _ => Ok(()),
+        }
     }
 
     /// The settings of a store that is made.

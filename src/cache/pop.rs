@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::cache::entry::Entry;
 use crate::cache::read::with_scratch;
 use crate::error::Result;
-use crate::format::key_buf::{KeyBuf, ToKey};
+use crate::format::key_buf::ToKey;
 use crate::format::record::Header;
 
 /// Reads of a key that others keep changing, before the lock is held over reading and removing.
@@ -53,7 +53,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn pop_entry<V: DeserializeOwned>(&self, key: impl ToKey) -> Result<Option<Entry<V>>> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         for _ in 0..MAX_ATTEMPTS {
             let Some((header, entry)) = self.read_entry(key.as_bytes())? else { return Ok(None) };
             if self.remove_same(key.as_bytes(), &header)? {
@@ -80,7 +80,7 @@ impl Cache {
             let Some(record) = self.read_whole(key, Some(&mut tag), buffer)? else {
                 return Ok(None);
             };
-            let entry = Entry::read(&record.header, &tag, buffer, &self.0.codec)?;
+            let entry = Entry::read(&record.header, &tag, buffer, self)?;
             Ok(Some((record.header, entry)))
         })
     }

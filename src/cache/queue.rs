@@ -22,7 +22,6 @@ use crate::cache::Cache;
 use crate::cache::entry::{Entry, SetOptions};
 use crate::cache::read::with_scratch;
 use crate::cache::spared::Spared;
-use crate::cache::value::encode;
 use crate::error::Result;
 use crate::format::key::Key;
 use crate::format::key_buf::ToKey;
@@ -285,7 +284,7 @@ impl Cache {
         let PushOptions { prefix, side, set } = options;
         let queue = Queue::new(prefix.as_deref())?;
         let number = with_scratch(|buffer| {
-            let kind = encode(value, &self.0.codec, buffer)?;
+            let kind = self.encode(value, buffer)?;
             let value = self.place(queue.key(LAST, &mut Vec::new()), buffer, &set)?;
             self.push_placed(&queue, side, kind, value, &set)
         })?;
@@ -305,7 +304,7 @@ impl Cache {
         let mut put = Some(Put {
             value_kind,
             value,
-            tag: options.tag_bytes()?,
+            tag: options.tag_bytes().map_err(|error| self.here(error))?,
             expires_ms: options.expires_ms(now_ms),
             stored_ms: now_ms,
             keep_access: false,
@@ -483,7 +482,7 @@ impl Cache {
         with_scratch(|value| {
             let end = self.find_end(queue, side, is_pull, &mut tag, value)?;
             let Some((number, header)) = end else { return Ok(None) };
-            let entry = Entry::read(&header, &tag, value, &self.0.codec)?;
+            let entry = Entry::read(&header, &tag, value, self)?;
             Ok(Some((number, header, entry)))
         })
     }

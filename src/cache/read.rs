@@ -15,9 +15,8 @@ use crate::cache::Cache;
 use crate::cache::compression::unpack_in_place;
 use crate::cache::entry::Entry;
 use crate::cache::kind::KIND_BYTES;
-use crate::cache::value::decode;
 use crate::error::{Error, Result};
-use crate::format::key_buf::{KeyBuf, ToKey};
+use crate::format::key_buf::ToKey;
 use crate::format::record::{FileRef, Header};
 use crate::store::HashedKey;
 use crate::store::read::Hit;
@@ -60,7 +59,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn get<V: DeserializeOwned>(&self, key: impl ToKey) -> Result<Option<V>> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         with_scratch(|buffer| self.get_encoded(key.as_bytes(), buffer))
     }
 
@@ -70,7 +69,7 @@ impl Cache {
         buffer: &mut Vec<u8>,
     ) -> Result<Option<V>> {
         let Some(record) = self.read_noted(key, None, buffer)? else { return Ok(None) };
-        decode(record.header.value_kind, buffer, &self.0.codec).map(Some)
+        self.decode(record.header.value_kind, buffer).map(Some)
     }
 
     /// Reads the value of a key, and what is known about it.
@@ -88,12 +87,12 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn get_entry<V: DeserializeOwned>(&self, key: impl ToKey) -> Result<Option<Entry<V>>> {
-        let (key, mut tag) = (KeyBuf::of(&key)?, Vec::new());
+        let (key, mut tag) = (self.encoded_key(&key)?, Vec::new());
         with_scratch(|buffer| {
             let Some(record) = self.read_noted(key.as_bytes(), Some(&mut tag), buffer)? else {
                 return Ok(None);
             };
-            Entry::read(&record.header, &tag, buffer, &self.0.codec).map(Some)
+            Entry::read(&record.header, &tag, buffer, self).map(Some)
         })
     }
 
@@ -133,7 +132,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn get_bytes_into(&self, key: impl ToKey, buffer: &mut Vec<u8>) -> Result<bool> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         let kind = match self.read_noted(key.as_bytes(), None, buffer) {
             Ok(Some(record)) => record.header.value_kind,
             other => {
@@ -145,11 +144,14 @@ impl Cache {
             Ok(KIND_BYTES) => Ok(true),
             other => {
                 buffer.clear();
-                let not_bytes =
-                    "cannot read the value as bytes: it is stored as something else; use get()";
-                Err(other.err().unwrap_or_else(|| Error::codec(not_bytes)))
+                Err(other.map_or_else(|error| self.here(error), |_| self.not_bytes()))
             }
         }
+    }
+
+    pub(super) fn not_bytes(&self) -> Error {
+        let why = "cannot read the value as bytes: it is stored as something else; use get()";
+        self.here(Error::codec(why))
     }
 
     /// Tells whether a key is there and has not expired. Not counted as a read.
@@ -165,7 +167,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn contains(&self, key: impl ToKey) -> Result<bool> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         self.contains_encoded(key.as_bytes())
     }
 

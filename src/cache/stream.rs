@@ -11,7 +11,7 @@ use crate::cache::entry::SetOptions;
 use crate::cache::kind::{KIND_BYTES, KIND_TEXT};
 use crate::cache::write::Over;
 use crate::error::{Error, Result};
-use crate::format::key_buf::{KeyBuf, ToKey};
+use crate::format::key_buf::ToKey;
 use crate::store::space::inline_limit;
 use crate::store::writer::PutValue;
 
@@ -78,7 +78,7 @@ impl Cache {
         mut reader: impl Read,
         options: SetOptions,
     ) -> Result<u64> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         let settings = self.settings();
         self.check_size(&settings, key.as_bytes(), 0, &options)?;
         let mut start = Vec::new();
@@ -128,7 +128,7 @@ impl Cache {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reader(&self, key: impl ToKey) -> Result<Option<ValueReader>> {
-        let (key, mut value) = (KeyBuf::of(&key)?, Vec::new());
+        let (key, mut value) = (self.encoded_key(&key)?, Vec::new());
         let found = self.look_up(key.as_bytes(), None, &mut value)?;
         self.note_read(found.as_ref().map(|(record, _)| record));
         let Some((record, mut file)) = found else { return Ok(None) };
@@ -139,12 +139,10 @@ impl Cache {
             {
                 return Ok(None);
             }
-            kind = unpack_in_place(kind, &mut value)?;
+            kind = unpack_in_place(kind, &mut value).map_err(|error| self.here(error))?;
         }
         if !matches!(kind, KIND_BYTES | KIND_TEXT) {
-            return Err(Error::codec(
-                "cannot read the value as bytes: it is stored as something else; use get()",
-            ));
+            return Err(self.not_bytes());
         }
         Ok(Some(match file {
             None => {

@@ -31,7 +31,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn evict(&self, tag: impl ToKey) -> Result<u64> {
-        let Some(tag) = encode_tag(&tag)? else { return Ok(0) };
+        let Some(tag) = encode_tag(&tag).map_err(|error| self.here(error))? else { return Ok(0) };
         let tag = tag.as_bytes();
         let hash = tag_hash(tag);
         let (mut read, mut value) = (Vec::new(), Vec::new());

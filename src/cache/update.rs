@@ -11,7 +11,6 @@ use crate::cache::entry::SetOptions;
 use crate::cache::write::{MAX_ATTEMPTS, Over};
 use crate::error::Result;
 use crate::format::key::Key;
-use crate::format::key_buf::KeyBuf;
 
 impl Cache {
     /// Stores what `change` makes of the value of a key, `None` being a missing one. It never expires
@@ -21,7 +20,7 @@ impl Cache {
         key: &Key,
         change: impl Fn(Option<V>) -> V,
     ) -> Result<()> {
-        let (key, options) = (KeyBuf::of(key)?, SetOptions::new());
+        let (key, options) = (self.encoded_key(key)?, SetOptions::new());
         let key = key.as_bytes();
         for _ in 0..MAX_ATTEMPTS {
             let (over, old) = match self.read_entry(key)? {

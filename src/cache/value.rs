@@ -27,7 +27,7 @@ where
     let start = out.len();
     let kind = NativeSerializer::new(codec, &mut *out).append(value).map_err(|error| {
         out.truncate(start);
-        error.into_error("cannot encode the value")
+        error.into_error("cannot encode the value", "store another type, or use another codec")
     })?;
     let mut packed = Vec::new();
     let Some(packed_kind) = codec.compression().pack(kind, &out[start..], &mut packed) else {
@@ -230,7 +230,11 @@ mod tests {
 
         let mut out = b"before".to_vec();
         let error = encode(&Fails, &AnyCodec::Bincode, &mut out).unwrap_err();
-        assert_eq!(error.to_string(), "cannot encode the value: no such thing");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot encode the value: no such thing; store another"),
+            "{text}"
+        );
         let error = encode(&(1, "x", Fails), &AnyCodec::Bincode, &mut out).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
         assert!(error.to_string().contains("no such thing"), "{error}");

@@ -17,10 +17,10 @@ pub(crate) enum ValueError {
 
 impl ValueError {
     /// The error to hand out, `context` reading on as in "cannot encode the value".
-    pub(crate) fn into_error(self, context: &str) -> Error {
+    pub(crate) fn into_error(self, context: &str, cure: &str) -> Error {
         match self {
             ValueError::Codec(error) => error,
-            other => Error::codec(format!("{context}: {other}")),
+            other => Error::codec(format!("{context}: {other}; {cure}")),
         }
     }
 }

@@ -11,9 +11,8 @@ use crate::cache::entry::SetOptions;
 use crate::cache::kind::KIND_BYTES;
 use crate::cache::read::with_scratch;
 use crate::cache::spared::Spared;
-use crate::cache::value::encode;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::key_buf::{KeyBuf, ToKey};
+use crate::format::key_buf::ToKey;
 use crate::format::record::{FILE_REF_BYTES, FileRef, Header};
 use crate::format::settings::Settings;
 use crate::store::HashedKey;
@@ -94,7 +93,7 @@ impl Cache {
         value: &V,
         options: SetOptions,
     ) -> Result<()> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         self.store_encoded(key.as_bytes(), value, &options, Over::Any).map(|_| ())
     }
 
@@ -138,7 +137,7 @@ impl Cache {
         value: &V,
         options: SetOptions,
     ) -> Result<bool> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         let key = key.as_bytes();
         for _ in 0..MAX_ATTEMPTS {
             if self.store_encoded(key, value, &options, Over::Nothing)? {
@@ -183,7 +182,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn set_bytes_with(&self, key: impl ToKey, bytes: &[u8], options: SetOptions) -> Result<()> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         let key = self.0.store.hashed_ahead(key.as_bytes());
         with_scratch(|buffer| {
             let packed = self.0.codec.compression().pack(KIND_BYTES, bytes, buffer);
@@ -226,7 +225,7 @@ impl Cache {
     ) -> Result<bool> {
         let key = self.0.store.hashed_ahead(key);
         with_scratch(|buffer| {
-            let kind = encode(value, &self.0.codec, buffer)?;
+            let kind = self.encode(value, buffer)?;
             let value = self.place(key.bytes, buffer, options)?;
             self.put(key, kind, value, options, over)
         })
@@ -255,7 +254,7 @@ impl Cache {
         value_len: u64,
         options: &SetOptions,
     ) -> Result<()> {
-        let around = key.len() + options.tag_bytes()?.len();
+        let around = key.len() + options.tag_bytes().map_err(|error| self.here(error))?.len();
         let len = value_len.saturating_add(around as u64);
         if len <= settings.size_limit || !settings.has_limit() {
             return Ok(());
@@ -284,7 +283,7 @@ impl Cache {
         let put = Put {
             value_kind,
             value,
-            tag: options.tag_bytes()?,
+            tag: options.tag_bytes().map_err(|error| self.here(error))?,
             expires_ms: options.expires_ms(now_ms),
             stored_ms: now_ms,
             keep_access: false,
@@ -325,7 +324,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn touch(&self, key: impl ToKey, expire: Option<std::time::Duration>) -> Result<bool> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         let store = &self.0.store;
         let key = store.hashed_ahead(key.as_bytes());
         let now_ms = self.now_ms();
@@ -378,7 +377,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn delete(&self, key: impl ToKey) -> Result<bool> {
-        let key = KeyBuf::of(&key)?;
+        let key = self.encoded_key(&key)?;
         let store = &self.0.store;
         let key = store.hashed_ahead(key.as_bytes());
         let now_ms = self.now_ms();

@@ -120,7 +120,7 @@ impl FanoutCache {
 
     /// A key, encoded, and the number of its shard.
     fn placed(&self, key: &impl ToKey) -> Result<(usize, KeyBuf)> {
-        let key = KeyBuf::of(key)?;
+        let key = self.encoded_key(key)?;
         Ok((self.index_of(&key), key))
     }
 

@@ -159,10 +159,15 @@ impl FanoutCache {
         shard_of(key.as_bytes(), self.0.shards.len())
     }
 
+    #[inline]
+    fn encoded_key(&self, key: &impl ToKey) -> Result<KeyBuf> {
+        KeyBuf::of(key).map_err(|error| error.at(self.directory()))
+    }
+
     /// The shard that a key belongs to.
     #[inline]
     fn shard(&self, key: &impl ToKey) -> Result<&Cache> {
-        Ok(&self.0.shards[self.index_of(&KeyBuf::of(key)?)])
+        Ok(&self.0.shards[self.index_of(&self.encoded_key(key)?)])
     }
 
     /// Writes in the shard of a key, and has the others make room if that one could not.

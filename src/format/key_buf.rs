@@ -72,12 +72,25 @@ pub struct KeyBuf {
     heap: Vec<u8>,
     /// Tuples that are open.
     depth: usize,
+    /// What it is to be, and the most bytes that it may take.
+    what: &'static str,
+    limit: usize,
 }
 
 impl KeyBuf {
     /// Encodes a key.
     pub(crate) fn of<K: ToKey + ?Sized>(key: &K) -> Result<KeyBuf> {
-        let mut buf = KeyBuf { inline: [0; INLINE_BYTES], len: 0, heap: Vec::new(), depth: 0 };
+        KeyBuf::within(key, "key", MAX_KEY_BYTES)
+    }
+
+    /// Encodes what is like a key, but is called otherwise and has its own limit.
+    #[inline]
+    pub(crate) fn within<K>(key: &K, what: &'static str, limit: usize) -> Result<KeyBuf>
+    where
+        K: ToKey + ?Sized,
+    {
+        let (inline, heap) = ([0; INLINE_BYTES], Vec::new());
+        let mut buf = KeyBuf { inline, len: 0, heap, depth: 0, what, limit };
         key.encode_key(&mut buf)?;
         if buf.len == 0 {
             return Err(Error::key("the key has no parts: its ToKey must encode one value"));
@@ -114,7 +127,9 @@ impl KeyBuf {
     fn number(&mut self, number: Number) -> Result<()> {
         let mut bytes = [0; MAX_NUMBER_BYTES];
         let Some(len) = number.encode(&mut bytes) else {
-            return Err(Error::key("NaN cannot be a key, as it is not equal to itself"));
+            return Err(Error::key(
+                "NaN cannot be a key, as it is not equal to itself: use another number, or text",
+            ));
         };
         self.one_value()?;
         self.push(&bytes[..len])
@@ -175,10 +190,11 @@ impl KeyBuf {
 
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
         let len = self.len + bytes.len();
-        if len > MAX_KEY_BYTES {
+        if len > self.limit {
             return Err(Error::key(format!(
-                "the key takes {len} bytes or more, and at most {MAX_KEY_BYTES} are allowed: use \
-                 a hash of it as the key"
+                "the {0} takes {len} bytes or more, and at most {1} are allowed: use a hash of it \
+                 as the {0}",
+                self.what, self.limit
             )));
         }
         if let Some(free) = self.inline.get_mut(self.len..len) {

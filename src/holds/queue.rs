@@ -89,7 +89,7 @@ enum Entered {
 }
 
 impl Holds {
-    /// Takes a hold, waiting for it if need be. A free one costs two or three microseconds and, but
+    /// Takes a hold, waiting for it if need be. A free one costs about a microsecond and, but
     /// for the first use in a process, no system call.
     pub(crate) fn acquire(&self, ask: &Ask<'_>) -> Result<Answer> {
         let store = self.store()?;

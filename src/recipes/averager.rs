@@ -1,7 +1,7 @@
 //! Means that many processes add to.
 
 use crate::cache::Cache;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::key::Key;
 use crate::format::key_buf::{KeyBuf, ToKey};
 
@@ -42,12 +42,12 @@ impl Averager {
     }
 
     /// Adds a number; of several that add at once, none is lost. Within a transaction of this thread it
-    /// is part of that. Costs about one read and one [`Cache::set`].
+    /// is part of that. A sum that would leave the range of `f64` stays at its end. Costs about one read and one [`Cache::set`].
     ///
     /// # Errors
     ///
-    /// As [`Cache::set`]; [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the key holds something
-    /// else.
+    /// As [`Cache::set`]; [`ErrorKind::Codec`] if the key holds something else;
+    /// [`ErrorKind::Overflow`] for NaN and infinities, which would spoil the mean for ever.
     ///
     /// ```
     /// # let cache = firncache::Cache::temporary()?;
@@ -58,9 +58,13 @@ impl Averager {
     /// ```
     pub fn add(&self, value: f64) -> Result<()> {
         let key = self.key()?;
+        if !value.is_finite() {
+            let what = format!("cannot add {value} to a mean: add finite numbers only");
+            return Err(Error::new(ErrorKind::Overflow, what).at(self.cache.directory()));
+        }
         self.cache.update(key, |old: Option<(f64, u64)>| {
             let (sum, count) = old.unwrap_or_default();
-            (sum + value, count.saturating_add(1))
+            ((sum + value).clamp(f64::MIN, f64::MAX), count.saturating_add(1))
         })
     }
 
@@ -100,7 +104,8 @@ impl Averager {
     }
 
     fn key(&self) -> Result<&Key> {
-        self.key.as_ref().map_err(|why| Error::key(why.as_str()))
+        let refused = |why: &String| Error::key(why.as_str()).at(self.cache.directory());
+        self.key.as_ref().map_err(refused)
     }
 }
 

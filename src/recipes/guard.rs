@@ -54,7 +54,7 @@ impl Held {
 
     fn ask(&self, patience: Option<Duration>) -> Result<Asked> {
         let ask = Ask {
-            name: self.name.bytes()?,
+            name: self.name.bytes().map_err(|error| error.at(self.cache.directory()))?,
             limit: self.limit,
             is_reentrant: self.is_reentrant,
             patience,
@@ -72,12 +72,17 @@ impl Held {
     }
 
     fn own(&self) -> Error {
-        Error::new(
-            ErrorKind::Unsupported,
-            "this thread holds it already, and would wait for itself: drop the other guard first, \
-             or use an RLock",
-        )
-        .at(self.cache.directory())
+        let what = match self.limit {
+            1 => {
+                "this thread holds it already, and would wait for itself: drop the other guard \
+                 first, or use an RLock"
+            }
+            _ => {
+                "this thread has all permits already, and would wait for itself: drop one of its \
+                 guards first, or have more permits"
+            }
+        };
+        Error::new(ErrorKind::Unsupported, what).at(self.cache.directory())
     }
 
     fn timed_out(&self, process: Option<u32>) -> Error {

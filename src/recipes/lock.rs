@@ -44,7 +44,7 @@ impl Lock {
     }
 
     /// Waits until the lock is free, and takes it. Those who wait have it in the order in which
-    /// they came. A free lock costs two or three microseconds; waiting costs no processor time.
+    /// they came. A free lock costs about a microsecond; waiting costs no processor time.
     ///
     /// # Errors
     ///

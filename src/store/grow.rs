@@ -34,10 +34,7 @@ impl Writer<'_> {
     pub(crate) fn vacancies_for(&mut self, hash: u64, count: usize) -> Result<()> {
         let bucket = bucket_of(hash, self.state.geometry.buckets());
         if self.shared.table.bucket(bucket).is_none() {
-            return Err(Error::corrupt(
-                self.shared.dir.path(),
-                "a file of the table is missing; run repair() to make the table anew",
-            ));
+            return Err(Error::corrupt(self.shared.dir.path(), "a file of the table is missing"));
         }
         while !publish::has_vacancies(&self.shared.table, bucket, count) {
             let overflow = self.state.overflows;

@@ -185,10 +185,7 @@ fn open_head(dir: &Dir, options: &OpenOptions, may_create: bool, writable: bool)
                     fill_head(&file, dir, options)?;
                 }
                 let unmapped = |source: std::io::Error| match source.kind() {
-                    std::io::ErrorKind::InvalidData => Error::corrupt(
-                        &path,
-                        "the file is too short; delete the directory, or restore it",
-                    ),
+                    std::io::ErrorKind::InvalidData => no_head(&path),
                     _ => Error::io("map", &path, source),
                 };
                 return Map::new(&file, HEAD_BYTES, writable).map_err(unmapped);
@@ -199,10 +196,27 @@ fn open_head(dir: &Dir, options: &OpenOptions, may_create: bool, writable: bool)
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::io("find a cache in", dir.path(), error));
             }
+            Err(_) if is_no_file(dir) => return Err(no_head(&path)),
             Err(error) => return Err(failed(error)),
         }
     }
     Err(failed(std::io::ErrorKind::NotFound.into()))
+}
+
+/// Whether something that is no file has the name of `head`: a directory, a link.
+fn is_no_file(dir: &Dir) -> bool {
+    std::fs::symlink_metadata(dir.join(HEAD)).is_ok_and(|facts| !facts.is_file())
+}
+
+/// What is to be opened was never a cache, or is one no more. As it may be a stranger's, nothing in
+/// here is to be deleted.
+fn no_head(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "this is not the head of a cache, or it is damaged: name another directory, or restore \
+         this one from a copy",
+    )
+    .at(path)
 }
 
 /// Makes `head` under a name of its own and links it into place: of several processes that do so
@@ -289,11 +303,7 @@ fn shared(dir: Dir, map: Map, read_only: bool, writable: bool) -> Result<Shared>
             ),
         )
         .at(&path),
-        Unreadable::Blank | Unreadable::Damaged => Error::corrupt(
-            &path,
-            "this is not the head of a cache, or it is damaged; restore it from a copy, or delete \
-             the directory to start anew",
-        ),
+        Unreadable::Blank | Unreadable::Damaged => no_head(&path),
     })?;
     let (dir, map) = (Arc::new(dir), Arc::new(map));
     Ok(Shared {
@@ -314,7 +324,7 @@ impl Writer<'_> {
         if self.state.len != 0 || self.state.next_row != 1 {
             return Err(Error::corrupt(
                 &shared.dir.join(HEAD),
-                "the state of the cache is damaged; run repair() to keep all that can be",
+                "the state of the cache is damaged",
             ));
         }
         let generation = self.clear_the_ground()?;

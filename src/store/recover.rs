@@ -54,7 +54,7 @@ impl Writer<'_> {
         self.record_at(at)?.ok_or_else(|| {
             Error::corrupt(
                 &self.shared.dir.join(&at.segment().file_name()),
-                "a committed record cannot be read; run repair() to keep all that can be",
+                "a committed record cannot be read",
             )
             .offset(8 * at.unit())
         })

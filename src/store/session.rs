@@ -321,10 +321,7 @@ impl Shared {
     }
 
     pub(crate) fn counters_are_damaged(&self) -> Error {
-        Error::corrupt(
-            self.dir.path(),
-            "the counters of the cache are damaged; run repair() to keep all that can be",
-        )
+        Error::corrupt(self.dir.path(), "the counters of the cache are damaged")
     }
 
     fn timed_out(&self, timeout: Duration, process: u32, who: &str) -> Error {

@@ -339,7 +339,7 @@ impl<'a> Writer<'a> {
             .recycle(old, next, |segment| shared.is_gone(segment))
             .map_err(|source| shared.failed("use again the segment", &old.file_name(), source))?;
         if !is_there {
-            let what = "a drained segment is missing; run repair() to keep all that can be";
+            let what = "a drained segment is missing";
             return Err(Error::corrupt(&shared.dir.join(&old.file_name()), what));
         }
         self.store_segment_header(next, size);

@@ -1,6 +1,6 @@
 //! The write path: append, commit, apply.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::entry::PAGE_ENTRIES;
 use crate::format::key::CONTROL_KEY;
 use crate::format::location::Location;
@@ -273,8 +273,8 @@ impl<'a> Writer<'a> {
             .is_some_and(|words| write_record(words, store_id, at, header, body, &mut scratch));
         self.session.record = scratch;
         if !written {
-            return Err(Error::new(ErrorKind::Io, "the active segment of the log is not there")
-                .at(self.shared.dir.join(&at.segment().file_name())));
+            let path = self.shared.dir.join(&at.segment().file_name());
+            return Err(Error::corrupt(&path, "the active segment of the log is missing"));
         }
         self.tail = at.plus(header.units());
         Ok(at)

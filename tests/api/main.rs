@@ -19,6 +19,7 @@ mod large;
 mod limits;
 mod meaning;
 mod memoize;
+mod messages;
 mod once;
 mod options;
 mod queue_model;

@@ -105,12 +105,22 @@ fn a_read_only_handle_reads_and_never_writes() {
         kind_of(reader.pop::<i32>("key")),
         kind_of(reader.set_bytes("key", &[1; 500_000])),
         kind_of(reader.clear()),
+        kind_of(reader.check()),
         kind_of(reader.begin().map(drop)),
         kind_of(reader.update_settings(|settings| settings.cull_limit = 3)),
         kind_of(Cache::options().read_only(true).size_limit(1).open(cache.directory())),
     ];
     assert!(kinds.iter().all(|kind| *kind == ErrorKind::ReadOnly), "{kinds:?}");
     assert_eq!(cache.get("key").unwrap(), Some(2));
+}
+
+#[test]
+fn under_a_limit_of_zero_nothing_fits_and_without_eviction_everything_does() {
+    let none = cache_with(|options| options.size_limit(0));
+    assert_eq!(kind_of(none.set("key", &1)), ErrorKind::TooLarge);
+    let all = cache_with(|options| options.size_limit(0).eviction(Eviction::None));
+    all.set("key", &1).unwrap();
+    assert_eq!(all.get("key").unwrap(), Some(1));
 }
 
 #[test]

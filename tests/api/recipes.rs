@@ -192,6 +192,23 @@ fn a_mean_is_a_mean() {
 }
 
 #[test]
+fn a_mean_takes_finite_numbers_only_and_stays_finite() {
+    let cache = cache();
+    let mean = Averager::new(&cache, "mean");
+    mean.add(2.0).unwrap();
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let error = mean.add(value).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overflow);
+        assert_eq!(error.path(), Some(cache.directory()));
+    }
+    assert_eq!(mean.get().unwrap(), Some(2.0));
+    mean.add(f64::MAX).unwrap();
+    mean.add(f64::MAX).unwrap();
+    mean.add(-f64::MAX).unwrap();
+    assert_eq!(mean.get().unwrap(), Some(0.0));
+}
+
+#[test]
 fn a_throttle_is_shared_and_not_reset() {
     let cache = cache();
     let throttle = || Throttle::new(&cache, "name", 3, seconds(3600)).unwrap();
