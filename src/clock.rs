@@ -31,6 +31,25 @@ pub(crate) const NEVER: u64 = (1 << 48) - 1;
 pub trait Clock: Send + Sync + 'static {
     /// The time now. It may be as coarse as a few milliseconds; it is asked often, and should be
     /// cheap.
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    /// use firncache::{Cache, Clock};
+    ///
+    /// struct Stopped(SystemTime);
+    ///
+    /// impl Clock for Stopped {
+    ///     fn now(&self) -> SystemTime {
+    ///         self.0
+    ///     }
+    /// }
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let cache = Cache::options().clock(Stopped(SystemTime::UNIX_EPOCH)).open(dir.path())?;
+    /// cache.set("key", &1)?;
+    /// assert_eq!(cache.get_entry::<i32>("key")?.unwrap().stored_at, SystemTime::UNIX_EPOCH);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn now(&self) -> SystemTime;
 }
 

@@ -85,9 +85,19 @@ pub type ReadValue<'a> = dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> R
 pub trait Codec: Send + Sync + 'static {
     /// The number that is kept with each value: 64 to 239, the same for ever. The others belong to
     /// this crate.
+    ///
+    /// ```
+    /// use firncache::{Bincode, Codec};
+    /// assert!(Bincode.id() < 64); // one of this crate's own
+    /// ```
     fn id(&self) -> u8;
 
     /// What to call the codec in messages.
+    ///
+    /// ```
+    /// use firncache::{Bincode, Codec};
+    /// assert_eq!(Bincode.name(), "bincode");
+    /// ```
     fn name(&self) -> &str;
 
     /// Appends the value to `out`.
@@ -95,6 +105,14 @@ pub trait Codec: Send + Sync + 'static {
     /// # Errors
     ///
     /// See [`Error::codec`]. What was appended is dropped then.
+    ///
+    /// ```
+    /// use firncache::{Bincode, Codec};
+    /// let mut out = vec![7];
+    /// Bincode.encode(&(1_u8, 2_u16), &mut out)?;
+    /// assert_eq!(out, [7, 1, 2, 0]);
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()>;
 
     /// Calls `read` once, with a deserializer over `bytes`, and hands on its error. All of `bytes`
@@ -106,6 +124,18 @@ pub trait Codec: Send + Sync + 'static {
     /// # Errors
     ///
     /// See [`Error::codec`].
+    ///
+    /// ```
+    /// use firncache::{Bincode, Codec, Error, erased_serde};
+    /// let mut pair = (0_u8, 0_u16);
+    /// Bincode.decode(&[1, 2, 0], &mut |deserializer| {
+    ///     pair = erased_serde::deserialize(deserializer)
+    ///         .map_err(|error| Error::codec(error.to_string()))?;
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(pair, (1, 2));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     fn decode(&self, bytes: &[u8], read: &mut ReadValue<'_>) -> Result<()>;
 }
 

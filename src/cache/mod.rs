@@ -20,7 +20,7 @@
 //! ```
 //!
 //! ```text
-//! options entry            what can be said when opening and storing
+//! options forward entry    what can be said when opening and storing
 //! read write counter update  one key at a time
 //! queue ends               both ends of queues of keys; what a deque asks for
 //! many stream              many keys at once; values of any size
@@ -48,6 +48,7 @@ pub(crate) mod early;
 pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod expire;
+pub(crate) mod forward;
 pub(crate) mod iterate;
 pub(crate) mod kind;
 pub(crate) mod many;

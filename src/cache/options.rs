@@ -539,18 +539,6 @@ impl Options {
     }
 }
 
-/// Makes the setters of options that pass on to the [`Options`] in their field `options`.
-macro_rules! forward_options {
-    ($($(#[$doc:meta])* $name:ident($value:ident: $type:ty);)*) => {$(
-        $(#[$doc])*
-        pub fn $name(mut self, $value: $type) -> Self {
-            self.options = self.options.$name($value);
-            self
-        }
-    )*};
-}
-pub(crate) use forward_options;
-
 /// Refuses settings that cannot be kept.
 pub(crate) fn check_settings(settings: &Settings) -> Result<()> {
     match settings.problem() {

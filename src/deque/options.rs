@@ -2,16 +2,13 @@
 
 use std::marker::PhantomData;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::codec::Codec;
-use crate::cache::compression::Compression;
-use crate::cache::options::{Durability, Options, forward_options};
-use crate::clock::Clock;
+use crate::cache::forward::forward_options;
+use crate::cache::options::Options;
 use crate::deque::Deque;
 use crate::error::Result;
-use crate::format::settings::{Eviction, PowerLoss};
+use crate::format::settings::Eviction;
 
 /// How a deque is opened; made by [`Deque::options`].
 ///
@@ -97,12 +94,9 @@ impl<T> DequeOptions<T> {
 ///
 /// These hold for every process that uses the deque, now and later.
 impl<T> DequeOptions<T> {
-    forward_options! {
-        /// Sets from how many bytes on an item lies in a file, as
-        /// [`Options::value_file_threshold`].
-        value_file_threshold(bytes: u64);
-        /// Sets what is done for the case of power loss, as [`Options::power_loss`].
-        power_loss(power_loss: PowerLoss);
+    forward_options! { ("Deque::<i32>", "deque", ".cache()"):
+        value_file_threshold;
+        power_loss;
     }
 }
 
@@ -110,23 +104,15 @@ impl<T> DequeOptions<T> {
 ///
 /// These hold for the handle that [`DequeOptions::open`] gives, and its clones.
 impl<T> DequeOptions<T> {
-    forward_options! {
-        /// Sets how long a call waits for other writers, as [`Options::timeout`].
-        timeout(timeout: Duration);
-        /// Sets how items without a native form are written, as [`Options::codec`].
-        codec(codec: impl Codec);
-        /// Sets how items are compressed, as [`Options::compression`].
-        compression(compression: Compression);
-        /// Sets the clock that tells when items were stored, as [`Options::clock`].
-        clock(clock: impl Clock);
-        /// Sets whether the handle only reads, as [`Options::read_only`].
-        read_only(on: bool);
-        /// Sets whether a deque that does not exist is made, as [`Options::create`].
-        create(on: bool);
-        /// Sets whether an unsafe directory is opened, as [`Options::allow_untrusted`].
-        allow_untrusted(on: bool);
-        /// Sets what a write that returned has survived, as [`Options::durability`].
-        durability(durability: Durability);
+    forward_options! { ("Deque::<i32>", "deque", ".cache()"):
+        timeout;
+        codec;
+        compression;
+        clock;
+        read_only;
+        create;
+        allow_untrusted;
+        durability;
     }
 
     /// Opens the deque in a directory, making it if need be.

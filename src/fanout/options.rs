@@ -8,14 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::codec::Codec;
-use crate::cache::compression::Compression;
-use crate::cache::options::{DEFAULT_TIMEOUT, Durability, Options, forward_options};
+use crate::cache::forward::forward_options;
+use crate::cache::options::{DEFAULT_TIMEOUT, Options};
 use crate::cache::temporary::TemporaryDir;
-use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fanout::{FanoutCache, Inner};
-use crate::format::settings::{Eviction, PowerLoss};
 use crate::format::shard::{MAX_SHARDS, shard_name};
 use crate::store::Store;
 use crate::store::budget::{Budget, Place};
@@ -120,24 +117,17 @@ impl FanoutOptions {
         self
     }
 
-    forward_options! {
-        /// Sets the bytes on disk that all shards together keep to, give or take one segment of
-        /// each one's log; otherwise as [`Options::size_limit`].
-        size_limit(bytes: u64);
-        /// Sets which keys go when the limit is reached, as [`Options::eviction`].
-        eviction(eviction: Eviction);
-        /// Sets how many keys one write removes at most from a shard, as [`Options::cull_limit`].
-        cull_limit(keys: u32);
-        /// Sets whether reads are counted, as [`Options::statistics`].
-        statistics(on: bool);
-        /// Sets from how many bytes on a value lies in a file, as
-        /// [`Options::value_file_threshold`].
-        value_file_threshold(bytes: u64);
-        /// Sets whether a shard that has reached its part of the limit removes exactly `cull_limit`
-        /// keys, as [`Options::exact_cull_count`].
-        exact_cull_count(on: bool);
-        /// Sets what is done for the case of power loss, as [`Options::power_loss`].
-        power_loss(power_loss: PowerLoss);
+    forward_options! { ("FanoutCache", "cache", ""):
+        /// All shards together keep to it, give or take one segment of each one's log.
+        size_limit;
+        eviction;
+        /// From each shard, that is.
+        cull_limit;
+        statistics;
+        value_file_threshold;
+        /// A shard is full when it has reached its part of the limit.
+        exact_cull_count;
+        power_loss;
     }
 }
 
@@ -145,24 +135,17 @@ impl FanoutOptions {
 ///
 /// These hold for the handle that [`FanoutOptions::open`] gives, and its clones.
 impl FanoutOptions {
-    forward_options! {
-        /// Sets how long a call that names a key waits for the lock of its shard
-        /// ([`DEFAULT_FANOUT_TIMEOUT`] unless set), as [`Options::timeout`].
-        timeout(timeout: Duration);
-        /// Sets how values without a native form are written, as [`Options::codec`].
-        codec(codec: impl Codec);
-        /// Sets how values are compressed, as [`Options::compression`].
-        compression(compression: Compression);
-        /// Sets the clock by which items expire, as [`Options::clock`].
-        clock(clock: impl Clock);
-        /// Sets whether the handle only reads, as [`Options::read_only`].
-        read_only(on: bool);
-        /// Sets whether a cache that does not exist is made, as [`Options::create`].
-        create(on: bool);
-        /// Sets whether an unsafe directory is opened, as [`Options::allow_untrusted`].
-        allow_untrusted(on: bool);
-        /// Sets what a write that returned has survived, as [`Options::durability`].
-        durability(durability: Durability);
+    forward_options! { ("FanoutCache", "cache", ""):
+        /// That is for the lock of one shard, and for calls that name a key: [`DEFAULT_FANOUT_TIMEOUT`]
+        /// unless set.
+        timeout;
+        codec;
+        compression;
+        clock;
+        read_only;
+        create;
+        allow_untrusted;
+        durability;
     }
 
     /// Opens the cache in a directory, making it if need be.

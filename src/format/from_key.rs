@@ -23,6 +23,25 @@ pub trait FromKey: Sized {
     ///
     /// [`ErrorKind::Key`](crate::ErrorKind::Key) if the key is of another type, or a number that
     /// this type cannot hold exactly; see [`Error::key`].
+    ///
+    /// ```
+    /// use firncache::{Error, FromKey, Key, Result};
+    ///
+    /// struct Even(i64);
+    ///
+    /// impl FromKey for Even {
+    ///     fn from_key(key: Key) -> Result<Even> {
+    ///         match i64::from_key(key)? {
+    ///             odd if odd % 2 != 0 => Err(Error::key(format!("{odd} is odd"))),
+    ///             even => Ok(Even(even)),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Even::from_key(Key::from(4))?.0, 4);
+    /// assert!(Even::from_key(Key::from(5)).is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
     fn from_key(key: Key) -> Result<Self>;
 }
 

@@ -43,6 +43,23 @@ pub trait ToKey {
     /// # Errors
     ///
     /// [`ErrorKind::Key`](crate::ErrorKind::Key) for what cannot be a key; see [`Error::key`].
+    ///
+    /// ```
+    /// use firncache::{Cache, KeyBuf, Result, ToKey};
+    ///
+    /// struct Color([u8; 3]);
+    ///
+    /// impl ToKey for Color {
+    ///     fn encode_key(&self, out: &mut KeyBuf) -> Result<()> {
+    ///         self.0.encode_key(out)
+    ///     }
+    /// }
+    ///
+    /// let cache = Cache::temporary()?;
+    /// cache.set(Color([255, 0, 0]), "red")?;
+    /// assert_eq!(cache.get::<String>(b"\xff\0\0")?.as_deref(), Some("red"));
+    /// # Ok::<(), firncache::Error>(())
+    /// ```
     fn encode_key(&self, out: &mut KeyBuf) -> Result<()>;
 }
 

@@ -2,19 +2,16 @@
 
 use std::marker::PhantomData;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cache::codec::Codec;
-use crate::cache::compression::Compression;
-use crate::cache::options::{Durability, Options, forward_options};
-use crate::clock::Clock;
+use crate::cache::forward::forward_options;
+use crate::cache::options::Options;
 use crate::error::Result;
 use crate::format::from_key::FromKey;
 use crate::format::key_buf::ToKey;
-use crate::format::settings::{Eviction, PowerLoss};
+use crate::format::settings::Eviction;
 use crate::index::Index;
 
 /// How an [`Index`] is opened; made by [`Index::options`].
@@ -62,12 +59,9 @@ pub struct IndexOptions<K, V> {
 ///
 /// These hold for every process that uses the index, now and later.
 impl<K, V> IndexOptions<K, V> {
-    forward_options! {
-        /// Sets from how many bytes on a value lies in a file, as
-        /// [`Options::value_file_threshold`].
-        value_file_threshold(bytes: u64);
-        /// Sets what is done for the case of power loss, as [`Options::power_loss`].
-        power_loss(power_loss: PowerLoss);
+    forward_options! { ("Index::<String, i32>", "index", ".cache()"):
+        value_file_threshold;
+        power_loss;
     }
 }
 
@@ -75,23 +69,15 @@ impl<K, V> IndexOptions<K, V> {
 ///
 /// These hold for the handle that [`IndexOptions::open`] gives, and its clones.
 impl<K, V> IndexOptions<K, V> {
-    forward_options! {
-        /// Sets how long a call waits for the writer lock, as [`Options::timeout`].
-        timeout(timeout: Duration);
-        /// Sets how values without a native form are written, as [`Options::codec`].
-        codec(codec: impl Codec);
-        /// Sets how values are compressed, as [`Options::compression`].
-        compression(compression: Compression);
-        /// Sets the clock that tells when values were stored, as [`Options::clock`].
-        clock(clock: impl Clock);
-        /// Sets whether the handle only reads, as [`Options::read_only`].
-        read_only(on: bool);
-        /// Sets whether an index that does not exist is made, as [`Options::create`].
-        create(on: bool);
-        /// Sets whether an unsafe directory is opened, as [`Options::allow_untrusted`].
-        allow_untrusted(on: bool);
-        /// Sets what a write that returned has survived, as [`Options::durability`].
-        durability(durability: Durability);
+    forward_options! { ("Index::<String, i32>", "index", ".cache()"):
+        timeout;
+        codec;
+        compression;
+        clock;
+        read_only;
+        create;
+        allow_untrusted;
+        durability;
     }
 
     /// Of a handle with these options.

@@ -135,6 +135,65 @@ fn sieve_spares_what_was_read() {
     assert!([0, 1, 3].iter().all(|key| cache.contains(key).unwrap()));
 }
 
+/// Does to key 7 what is no use of it.
+type NoUse = fn(&Cache);
+
+#[test]
+fn to_look_for_touch_add_or_pass_by_a_key_is_no_use_of_it() {
+    let all: [(&str, NoUse); 5] = [
+        ("contains", |cache| assert!(cache.contains(7).unwrap())),
+        ("touch", |cache| assert!(cache.touch(7, None).unwrap())),
+        ("an add that fails", |cache| assert!(!cache.add(7, &1).unwrap())),
+        ("iter", |cache| assert_eq!(cache.iter().take(8).flatten().count(), 8)),
+        ("items", |cache| {
+            let items = cache.items::<serde_bytes::ByteBuf>();
+            assert_eq!(items.take(8).flatten().count(), 8);
+        }),
+    ];
+    for eviction in [Eviction::LeastRecentlyUsed, Eviction::LeastFrequentlyUsed, Eviction::Sieve] {
+        for (name, look) in all {
+            let cache = limited(eviction);
+            for key in 0..40 {
+                cache.time.turn(seconds(1));
+                cache.set_bytes(key, &VALUE).unwrap();
+            }
+            cache.time.turn(seconds(1));
+            for key in (0..40).filter(|key| *key != 7) {
+                assert!(cache.get_bytes(key).unwrap().is_some());
+            }
+            for _ in 0..3 {
+                cache.time.turn(seconds(1));
+                look(&cache);
+            }
+            fill(&cache, 40, 1000);
+            assert!(!cache.contains(7).unwrap(), "{eviction:?}, {name}");
+        }
+    }
+}
+
+/// Stores a new key.
+type Insert = fn(&Cache, &str);
+
+#[test]
+fn add_and_an_incr_that_inserts_make_room_as_set_does() {
+    let all: [(&str, Insert); 2] = [
+        ("add", |cache, key| assert!(cache.add(key, &"t".repeat(4000)).unwrap())),
+        ("incr", |cache, key| assert_eq!(cache.incr(key, 1).unwrap(), 1)),
+    ];
+    for (name, insert) in all {
+        let cache = limited(Eviction::LeastRecentlyStored);
+        for number in 0..1500 {
+            // The key is long, so that a counter takes as much room as a text.
+            let key = format!("{number:04000}");
+            insert(&cache, &key);
+            assert!(cache.contains(&key).unwrap(), "{name}: never the key just stored");
+        }
+        let used = cache.disk_usage().unwrap();
+        assert!(used <= LIMIT + LIMIT / 8, "{name}: {used}");
+        assert!(cache.stats().unwrap().evictions > 1000, "{name}");
+    }
+}
+
 #[test]
 fn large_values_never_push_out_the_one_just_stored() {
     let cache = limited(Eviction::LeastRecentlyStored);

@@ -27,6 +27,8 @@ mod queue_rules;
 mod queues;
 mod recipes;
 mod surface;
+mod surface_fanout;
+mod surface_names;
 mod tags;
 mod transactions;
 mod upkeep;

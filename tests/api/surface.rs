@@ -1,5 +1,7 @@
 //! Every name of the public interface, with the arguments and results that programs rely on: where
-//! one changes, this does not compile.
+//! one changes, this does not compile. `surface_fanout` has what belongs to `FanoutCache`,
+//! `surface_names` constants, options, codecs and whatever else is named only now and then, and the
+//! test that none is missing.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,10 +13,10 @@ use firncache::recipes::{
     Averager, Barrier, BoundedSemaphore, Guard, Lock, RLock, Throttle, memoize_stampede,
 };
 use firncache::{
-    Bincode, Cache, Codec, Deque, Durability, Entry, Error, ErrorKind, Eviction, FanoutCache,
-    FanoutTransaction, FromKey, Index, Items, Iter, Key, MemoizeOptions, Memoized, Options,
-    PowerLoss, PushOptions, QueueOptions, Report, Result, SetOptions, Settings, Side, SortedKeys,
-    Stats, SystemClock, ToKey, Transaction, ValueReader,
+    Bincode, Cache, Codec, Deque, Durability, Entry, Error, ErrorKind, Eviction, FromKey, Index,
+    Items, Iter, Key, MemoizeOptions, Memoized, Options, PowerLoss, PushOptions, QueueOptions,
+    Report, Result, SetOptions, Settings, Side, SortedKeys, Stats, SystemClock, ToKey, Transaction,
+    ValueReader,
 };
 
 fn is_key(key: impl ToKey) -> Key {
@@ -206,55 +208,6 @@ fn errors_tell_these_things() {
         ErrorKind::Unsupported => {}
         _ => panic!("{error}"),
     }
-}
-
-#[test]
-fn a_fanout_cache_is_used_with_these_calls() -> Result<()> {
-    let dir = tempfile::tempdir().unwrap();
-    let cache: FanoutCache = FanoutCache::options()
-        .shards(2)
-        .timeout(Duration::from_secs(60))
-        .size_limit(1 << 24)
-        .eviction(Eviction::Sieve)
-        .cull_limit(5)
-        .statistics(false)
-        .value_file_threshold(1 << 16)
-        .exact_cull_count(false)
-        .power_loss(PowerLoss::Clear)
-        .codec(Bincode)
-        .clock(SystemClock)
-        .create(true)
-        .read_only(false)
-        .durability(Durability::Process)
-        .open(dir.path())?;
-    let _: FanoutCache = FanoutCache::open(dir.path())?;
-    let _: () = cache.transact(|tx: &FanoutTransaction| tx.set("key", &1))?;
-    let keys: Vec<Result<Key>> = cache.iter().rev().collect();
-    let computed: Result<i32> = cache.get_or_set_with("once", SetOptions::new(), || Ok(2));
-    let stored: u64 = cache.set_many([("a", 1), ("b", 2)], SetOptions::new())?;
-    let read: Vec<Option<i32>> = cache.get_many(["a", "c"])?;
-    let deleted: u64 = cache.delete_many(["a", "c"])?;
-    assert_eq!((keys.len(), computed?, stored, read, deleted), (1, 2, 2, vec![Some(1), None], 1));
-    let sums: [u64; 7] = [
-        cache.len()?,
-        cache.volume()?,
-        cache.disk_usage()?,
-        cache.expire()?,
-        cache.evict("t")?,
-        cache.cull()?,
-        cache.clear()?,
-    ];
-    assert_eq!((sums[0], sums[6]), (3, 3));
-    let square: Memoized<i64, i64> =
-        cache.memoize("square", MemoizeOptions::new(), |n: &i64| n * n);
-    assert_eq!(square.call(&3)?, 9);
-    let named: (Cache, Deque<i32>, Index<String, i32>) =
-        (cache.cache("a/b")?, cache.deque::<i32>("d")?, cache.index::<String, i32>("i")?);
-    drop(named);
-    assert!(cache.check()?.is_clean());
-    let _: (Settings, Stats, &Path) = (cache.settings(), cache.stats()?, cache.directory());
-    let _: [(); 2] = [cache.compact()?, cache.sync()?];
-    cache.close()
 }
 
 #[test]

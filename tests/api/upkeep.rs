@@ -1,11 +1,14 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use firncache::recipes::Lock;
-use firncache::{Cache, ErrorKind, SetOptions};
+use firncache::{Cache, Deque, ErrorKind, Result, SetOptions};
+use serde_bytes::ByteBuf;
 
-use crate::common::{cache, keys};
+use crate::common::{cache, cache_with, keys};
 
 #[test]
 fn a_new_cache_is_small_and_clean() {
@@ -156,7 +159,7 @@ fn a_copied_directory_holds_nothing() {
     drop(guard);
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+fn copy(from: &Path, to: &Path) {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().mode(0o700).create(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -184,4 +187,126 @@ fn a_vanished_value_file_is_a_counted_miss_and_a_finding() {
     assert!(cache.check().unwrap().is_clean(), "{}", cache.check().unwrap());
     cache.set_bytes("large", &[2; 400_000]).unwrap();
     assert_eq!(cache.get_bytes("large").unwrap().unwrap().len(), 400_000);
+}
+
+/// What is below a directory: the bytes of each file, and when it was last written.
+fn contents(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let written = fs::metadata(&path).unwrap().modified().unwrap();
+        if path.is_dir() {
+            found.extend(contents(&path));
+            found.insert(path, (Vec::new(), written));
+        } else {
+            found.insert(path.clone(), (fs::read(&path).unwrap(), written));
+        }
+    }
+    found
+}
+
+#[test]
+fn opening_a_cache_again_and_reading_from_it_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::options().size_limit(1 << 24).open(dir.path()).unwrap();
+    cache.set_many((0..300).map(|key| (key, key)), SetOptions::new()).unwrap();
+    cache.set_bytes("large", &[1; 400_000]).unwrap();
+    cache.sync().unwrap();
+    cache.close().unwrap();
+    let before = contents(dir.path());
+    assert!(before.len() > 2, "{:?}", before.keys());
+    for _ in 0..3 {
+        // Settings that are as they were are no change.
+        let cache = Cache::options().size_limit(1 << 24).open(dir.path()).unwrap();
+        assert_eq!((cache.get(7).unwrap(), cache.len().unwrap()), (Some(7), 301));
+        assert_eq!(cache.get_bytes("large").unwrap().unwrap().len(), 400_000);
+        assert_eq!(keys(&cache).len(), 301);
+        assert!(contents(dir.path()) == before, "while it is open");
+        cache.close().unwrap();
+        assert!(contents(dir.path()) == before, "after it was closed");
+    }
+}
+
+/// Deletes the value file of the oldest key.
+fn lose_the_first(cache: &Cache) {
+    let key = cache.iter().next().unwrap().unwrap();
+    fs::remove_file(cache.reader(&key).unwrap().unwrap().path().unwrap()).unwrap();
+}
+
+#[test]
+fn a_queue_goes_on_past_an_item_whose_value_file_is_gone() {
+    let cache = cache();
+    for item in [vec![1; 400_000], vec![2; 400_000], vec![3]] {
+        cache.push(&ByteBuf::from(item)).unwrap();
+    }
+    lose_the_first(&cache);
+    let first = |got: Option<(_, ByteBuf)>| got.map(|(_, item)| item[0]);
+    assert_eq!(first(cache.peek().unwrap()), Some(2));
+    assert_eq!(first(cache.pull().unwrap()), Some(2));
+    assert_eq!(first(cache.pull().unwrap()), Some(3));
+    assert_eq!(first(cache.pull().unwrap()), None);
+    assert!(cache.stats().unwrap().damaged > 0);
+    assert!(cache.is_empty().unwrap());
+    assert!(cache.check().unwrap().is_clean(), "{}", cache.check().unwrap());
+}
+
+#[test]
+fn a_deque_goes_on_past_an_item_whose_value_file_is_gone() {
+    let deque = Deque::<ByteBuf>::temporary().unwrap();
+    deque.extend([vec![1; 400_000], vec![2; 400_000], vec![3]].map(ByteBuf::from)).unwrap();
+    lose_the_first(deque.cache());
+    let first = |got: Option<ByteBuf>| got.map(|item| item[0]);
+    assert_eq!(first(deque.front().unwrap()), Some(2));
+    assert_eq!(first(deque.pop_front().unwrap()), Some(2));
+    assert_eq!(first(deque.pop_front().unwrap()), Some(3));
+    assert_eq!(first(deque.pop_front().unwrap()), None);
+    assert!(deque.is_empty().unwrap());
+}
+
+/// Removes step by step; gives the number of keys.
+type Remove = fn(&Cache) -> Result<u64>;
+
+/// Removes step by step while another thread takes the lock between two steps and keeps it; gives
+/// what comes of it, and how many keys were gone then. `None` if it was done before.
+fn interrupted(cache: &Cache, remove: Remove) -> Option<(String, u64)> {
+    let all = cache.len().unwrap();
+    let (gone, done) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| {
+            let other = Cache::options().open(cache.directory()).unwrap();
+            gone.wait();
+            while other.len().unwrap() == all {
+                std::thread::yield_now();
+            }
+            let transaction = other.begin().unwrap();
+            let left = other.len().unwrap();
+            done.wait();
+            drop(transaction);
+            left
+        });
+        gone.wait();
+        let removed = remove(cache);
+        done.wait();
+        let left = holder.join().unwrap();
+        let error = removed.err()?;
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        Some((error.to_string(), all - left))
+    })
+}
+
+#[test]
+fn a_timeout_of_evict_and_of_cull_says_how_far_it_got() {
+    let all: [(&str, Remove); 2] = [("evict", |cache| cache.evict("t")), ("cull", Cache::cull)];
+    for (name, remove) in all {
+        let (text, removed) = (0..20)
+            .find_map(|_| {
+                let cache = cache_with(|options| options.timeout(Duration::from_millis(100)));
+                let items = (0..10_000).map(|key| (key, [7_u64; 20]));
+                cache.set_many(items, SetOptions::new().tag("t")).unwrap();
+                cache.update_settings(|settings| settings.size_limit = 1 << 18).unwrap();
+                interrupted(&cache, remove)
+            })
+            .expect("the lock is had between two steps, now and then");
+        assert!(text.contains(&format!("; {removed} items were done before")), "{name}: {text}");
+    }
 }

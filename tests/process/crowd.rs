@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use firncache::recipes::Lock;
 use firncache::{Deque, Index};
 
-use crate::worker::{Worker, say};
+use crate::worker::{Worker, clock, said_time, say, say_time};
 use crate::writer::Random;
 use crate::{assert_clean, open};
 
@@ -22,6 +22,8 @@ const OPERATIONS: u64 = 1500;
 const KEYS: u64 = 500;
 /// How often the holder of a lock is killed.
 const KILLS: usize = 9;
+/// How often a lock is given back to one who waits for it.
+const RELEASES: u64 = 200;
 /// A lock that is not had in this time is not had for ever.
 const SLOW: Duration = Duration::from_secs(10);
 
@@ -65,6 +67,14 @@ pub(crate) fn work(work: &str, directory: &Path, number: u64) {
             say("waits");
             let _guard = Lock::new(&cache, "lock").acquire().unwrap();
             say("held");
+        }
+        "crowd wake" => {
+            let cache = open(directory);
+            for number in 0..RELEASES {
+                say("waits");
+                let _guard = Lock::new(&cache, number).acquire().unwrap();
+                say_time();
+            }
         }
         other => panic!("no work is called {other}"),
     }
@@ -211,5 +221,32 @@ fn a_crowd_gets_the_lock_of_a_killed_holder_at_once() {
     waits.sort_unstable();
     let (half, worst) = (waits[KILLS / 2], waits[KILLS - 1]);
     println!("the next has the lock {half:?} after its holder was killed, at worst {worst:?}");
+    assert!(worst < SLOW, "{worst:?}");
+}
+
+#[test]
+fn one_who_waits_for_a_lock_has_it_when_it_is_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = dir.path().join("cache");
+    let cache = open(&directory);
+    let hold = |number| Lock::new(&cache, number).acquire().unwrap();
+    // A lock for each time, so that there is no doubt about whose turn it is.
+    let guards: Vec<_> = (0..RELEASES).map(hold).collect();
+    let waiter = Worker::start("crowd wake", &directory, 0);
+    let mut waits = Vec::new();
+    for guard in guards {
+        waiter.expect("waits");
+        std::thread::sleep(Duration::from_millis(3));
+        let released = clock();
+        drop(guard);
+        let held = said_time(&waiter.line().unwrap());
+        assert!(held > released, "it was held by two");
+        waits.push(held - released);
+    }
+    waiter.finish();
+    waits.sort_unstable();
+    let at = |part: usize| waits[(waits.len() - 1) * part / 100];
+    let (half, most, worst) = (at(50), at(90), at(100));
+    println!("{RELEASES} releases: held by the next after {half:?}, 90% {most:?}, worst {worst:?}");
     assert!(worst < SLOW, "{worst:?}");
 }

@@ -29,6 +29,22 @@ pub(crate) fn say(line: &str) {
     }
 }
 
+/// The time by a clock that all processes share, and nobody sets.
+pub(crate) fn clock() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Says what it is by that clock.
+pub(crate) fn say_time() {
+    say(&clock().as_nanos().to_string());
+}
+
+/// The time that somebody said.
+pub(crate) fn said_time(line: &str) -> Duration {
+    Duration::from_nanos(line.parse().unwrap())
+}
+
 impl Worker {
     pub(crate) fn start(work: &str, directory: &Path, number: u64) -> Worker {
         let mut child = Command::new(std::env::current_exe().unwrap())
