@@ -66,7 +66,7 @@ pub(crate) fn work(directory: &Path, number: u64, evicts: bool) {
         }
         let object = random.below(if evicts { KEYS } else { OBJECTS });
         let op = choose(&mut random, object, next);
-        // One call of the system each, so that a kill leaves all of it or none.
+        // One call of the system each: a kill leaves all of it or, where a page ends, the beginning.
         let line = format!("{object} {} {}\n", encode(op), now());
         file.write_all(line.as_bytes()).unwrap();
         let outcome = perform(&cache, object, op);
@@ -179,7 +179,9 @@ fn decode_outcome(words: &[&str]) -> Outcome {
 /// over at `settled`.
 fn take_in(path: &Path, settled: u64, histories: &mut [Vec<Call>]) {
     let text = std::fs::read_to_string(path).unwrap();
-    let mut lines = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    // A line that ends with a page may be cut there by a kill: what has no end was not written.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut lines = whole.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     while let Some(begun) = lines.next() {
         let [object, name, argument, begin] = begun[..] else { panic!("{begun:?}") };
         let op = decode(name, argument.parse().unwrap());
