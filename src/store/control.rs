@@ -144,7 +144,9 @@ impl Writer<'_> {
     /// been merged into another, since it was read.
     pub(crate) fn current(&self, view: &EntryView) -> Option<EntryView> {
         let table = &self.shared.table;
-        pages::snapshot(table, view.number / PAGE_ENTRIES as u32)?;
+        let (page, index) = (view.number / PAGE_ENTRIES as u32, view.number % PAGE_ENTRIES as u32);
+        // A page that is used again has words of its former life until its entries are given out.
+        pages::snapshot(table, page).filter(|page| page.bitmap >> index & 1 != 0)?;
         pages::view(table, view.number).filter(|now| now.hash == view.hash && !now.slot.is_empty())
     }
 

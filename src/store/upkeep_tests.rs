@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, telling, transact};
 use crate::error::ErrorKind;
-use crate::format::entry::ACCESS;
+use crate::format::entry::{ACCESS, PAGE_ENTRIES};
 use crate::format::key::CONTROL_KEY;
 use crate::format::record::{Header, Kind};
 use crate::store::space::segment_units;
@@ -170,4 +170,30 @@ fn a_damaged_record_that_is_not_applied_stops_writers_and_says_where_it_is() {
     assert!(store.repair(PATIENCE).unwrap().iter().any(|it| it.what.contains(&place)));
     assert!((0..10).all(|key| get(&store, key).is_some()));
     check(&store);
+}
+
+/// A page that is used again has words of its former life; the key that they tell of is elsewhere.
+#[test]
+fn an_entry_of_a_page_that_is_used_again_is_not_current() {
+    const LAST: u32 = 63;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..1000).for_each(|key| put(&store, key, b"v"));
+    let table = &store.shared().table;
+    let page = pages::snapshot(table, store.state().first_page - 1).unwrap();
+    // Of key 63, which stays, at the end of the first page.
+    let view = pages::view(table, page.number * PAGE_ENTRIES as u32 + LAST).unwrap();
+    let is_current = || store.write(PATIENCE, |writer| Ok(writer.current(&view).is_some()));
+    assert!(is_current().unwrap());
+    (0..1000).filter(|key| key % 3 != 0).for_each(|key| assert!(remove(&store, key)));
+    let mut new = 1000..10_000;
+    let is_used_again = || {
+        pages::snapshot(table, page.number)
+            .is_some_and(|now| now.life != page.life && now.bitmap >> LAST & 1 == 0)
+    };
+    while !is_used_again() {
+        put(&store, new.next().unwrap(), b"v");
+    }
+    assert!(!is_current().unwrap());
+    assert_eq!(get(&store, LAST).unwrap(), b"v");
 }
