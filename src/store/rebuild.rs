@@ -62,7 +62,12 @@ impl Store {
                 path: self.directory().to_path_buf(),
                 what: format!("looking at everything ended early: {error}"),
             }],
-            found => found?,
+            Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::ReadOnly) => {
+                return Err(error);
+            }
+            // What could not be looked at does not keep it from being made anew.
+            Err(_) => Vec::new(),
+            Ok(findings) => findings,
         };
         let findings = self.write_unrecovered(timeout, |writer| {
             let tail = writer.tail;

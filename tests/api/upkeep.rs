@@ -96,6 +96,25 @@ fn repair_says_what_was_lost() {
     }
 }
 
+/// A file of the table that cannot be opened does not keep the table from being made anew.
+#[test]
+fn repair_needs_no_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path()).unwrap();
+    (0..100).for_each(|key| cache.set(key, &key).unwrap());
+    drop(cache);
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|it| name(it.unwrap())).collect();
+    for name in names.iter().filter(|it| it.starts_with("table.") || it.starts_with("entries.")) {
+        fs::remove_file(dir.path().join(name)).unwrap();
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let cache = Cache::open(dir.path()).unwrap();
+    cache.repair().unwrap();
+    assert_eq!(cache.check().unwrap().findings(), []);
+    assert!((0..100).all(|key| cache.get(key).unwrap() == Some(key)));
+}
+
 /// `sync()` waits for the lock as long as the handle says, and no longer.
 #[test]
 fn sync_has_the_timeout_of_its_handle() {
