@@ -1,9 +1,10 @@
 //! Compaction: the oldest segment is drained into the head of the log, a little with every write.
 //!
 //! The log is kept within twice its live bytes and two segments, within three halves near the size
-//! limit. When it is about to pass that, each write also looks at some records of the oldest segment and appends those that
-//! are still current again, as ordinary records that name the old place as previous. A drained
-//! segment waits until the disk has what it held, and then becomes the next segment.
+//! limit. When it is about to pass that, each write also looks at some records of the oldest segment
+//! and appends those that are still current again, as ordinary records that name the old place as
+//! previous. A drained segment waits until the disk has what it held, and then becomes the next
+//! segment.
 
 use std::time::Duration;
 
