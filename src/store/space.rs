@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::PAGE_WORDS;
+use crate::format::head::HEAD_BYTES;
 use crate::format::location::{Location, MAX_SEGMENT_UNITS, Segment};
 use crate::format::record::{HEADER_WORDS, Header, INDEX_SHARE_BYTES, Kind};
 use crate::format::segment::{
@@ -60,7 +61,7 @@ pub(crate) fn inline_limit(settings: &Settings) -> u64 {
 }
 
 /// Bytes on disk that this state stands for once compaction has caught up: live records and half
-/// as much dead, two segments and a reserved one, the table, and value files.
+/// as much dead, two segments and a reserved one, the head, the table, and value files.
 pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> u64 {
     let segment = 8 * segment_units(state, settings);
     let table =
@@ -70,7 +71,7 @@ pub(crate) fn footprint(shared: &Shared, state: &State, settings: &Settings) -> 
         true => segment,
         false => state.live_bytes.saturating_add(state.live_bytes / 2).saturating_add(3 * segment),
     };
-    log.saturating_add(table).saturating_add(state.file_bytes)
+    (HEAD_BYTES as u64).saturating_add(log).saturating_add(table).saturating_add(state.file_bytes)
 }
 
 /// No footprint is larger: every part of it counted twice, and the largest of segments.
