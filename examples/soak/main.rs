@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release --example soak -- --seconds 20
 //! cargo run --release --example soak -- --seconds 3600 --processes 10 --out soak.svg
+//! cargo run --release --example soak -- --seconds 3600 --rate 500 --out soak.svg   # beside other work
 //! ```
 //!
 //! Every process does sets, gets, deletes, pushes, pulls, transactions and large values, and now and
@@ -41,6 +42,9 @@ struct Arguments {
     /// The limit of the cache in MiB
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
+    /// Operations a second of each process; 0 for as many as it can
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=100_000))]
+    rate: u64,
     /// The picture
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -54,13 +58,13 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(path) = &arguments.worker {
-        return worker::work(path, arguments.seed);
+        return worker::work(path, arguments.seed, arguments.rate);
     }
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("cache");
     let limit = arguments.limit << 20;
     let cache = Cache::options().size_limit(limit).value_file_threshold(8000).open(&path)?;
-    let mut team = Team::start(&path, arguments.processes)?;
+    let mut team = Team::start(&path, arguments.processes, arguments.rate)?;
     let interval = Duration::from_secs(arguments.seconds) / arguments.samples as u32;
     let start = Instant::now();
     let mut samples: Vec<Sample> = Vec::new();

@@ -49,12 +49,13 @@ struct Member {
 pub(crate) struct Team {
     path: PathBuf,
     members: Vec<Member>,
+    rate: u64,
     started: u64,
 }
 
 impl Team {
-    pub(crate) fn start(path: &Path, processes: u64) -> Result<Team> {
-        let mut team = Team { path: path.to_owned(), members: Vec::new(), started: 0 };
+    pub(crate) fn start(path: &Path, processes: u64, rate: u64) -> Result<Team> {
+        let mut team = Team { path: path.to_owned(), members: Vec::new(), rate, started: 0 };
         for _ in 0..processes {
             team.add()?;
         }
@@ -66,7 +67,7 @@ impl Team {
         let mut process = Command::new(std::env::current_exe()?)
             .arg("--worker")
             .arg(&self.path)
-            .args(["--seed", &self.started.to_string()])
+            .args(["--seed", &self.started.to_string(), "--rate", &self.rate.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -19,8 +19,9 @@ fn random(seed: &mut u64) -> u64 {
     *seed >> 33
 }
 
-/// A line of input asks for the times since the last one; the end of the input ends the worker.
-pub(crate) fn work(path: &Path, mut seed: u64) -> Result<()> {
+/// A line of input asks for the times since the last one; the end of the input ends the worker. It
+/// does `rate` operations a second, or as many as it can if that is 0.
+pub(crate) fn work(path: &Path, mut seed: u64, rate: u64) -> Result<()> {
     let times = Arc::new(Mutex::new(Histogram::<u64>::new(3)?));
     let is_over = Arc::new(AtomicBool::new(false));
     let (asked, ends) = (Arc::clone(&times), Arc::clone(&is_over));
@@ -38,6 +39,7 @@ pub(crate) fn work(path: &Path, mut seed: u64) -> Result<()> {
     });
     let open = || Cache::options().timeout(TIMEOUT).open(path);
     let mut cache = open()?;
+    let pause = Duration::from_secs(1).checked_div(rate as u32).unwrap_or_default();
     while !is_over.load(Ordering::Relaxed) {
         let start = Instant::now();
         if operate(&cache, &mut seed)? {
@@ -46,6 +48,9 @@ pub(crate) fn work(path: &Path, mut seed: u64) -> Result<()> {
         }
         let taken = start.elapsed().as_micros() as u64;
         times.lock().map_err(|error| error.to_string())?.record(taken)?;
+        if !pause.is_zero() {
+            std::thread::sleep(pause.saturating_sub(start.elapsed()));
+        }
     }
     Ok(())
 }
