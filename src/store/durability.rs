@@ -177,18 +177,21 @@ impl Shared {
 
     /// Waits for one segment and the value files that its records name.
     pub(crate) fn sync_segment(&self, segment: Segment, end: Option<Location>) -> Result<()> {
+        self.sync_value_files(segment, end)?;
+        self.sync_segment_file(segment)
+    }
+
+    pub(crate) fn sync_segment_file(&self, segment: Segment) -> Result<()> {
         let name = segment.file_name();
-        self.sync_value_files(segment, end).and_then(|()| {
-            match self.dir.file(&name, true) {
-                Ok(file) => data_sync(&file).map_err(|source| {
-                    self.head.set_sync_failed(true);
-                    self.failed("write to disk the segment", &name, source)
-                }),
-                // Drained and used again meanwhile: that waited for the disk.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(self.failed("open the segment", &name, error)),
-            }
-        })
+        match self.dir.file(&name, true) {
+            Ok(file) => data_sync(&file).map_err(|source| {
+                self.head.set_sync_failed(true);
+                self.failed("write to disk the segment", &name, source)
+            }),
+            // Drained and used again meanwhile: that waited for the disk.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.failed("open the segment", &name, error)),
+        }
     }
 
     fn sync_value_files(&self, segment: Segment, end: Option<Location>) -> Result<()> {

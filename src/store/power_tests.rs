@@ -2,6 +2,7 @@
 //! [`storm`] does so at random, over a [`disk`] that knows what was synced.
 
 mod disk;
+mod killed;
 mod storm;
 
 use std::cell::Cell;
@@ -9,9 +10,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::rc::Rc;
 
+use self::killed::{Left, leave};
 use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, transact};
 use crate::error::ErrorKind;
-use crate::format::record::{Header, Kind, TRANSACTION};
 use crate::format::settings::{PowerLoss, Settings};
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
@@ -104,39 +105,14 @@ fn half_a_transaction_does_not_come_back() {
     check(&store);
 }
 
-/// Appends the records of a transaction as a commit does, and is killed before it has committed: after
-/// the `Commit`, or before it.
-fn killed_in_a_commit(store: &Store, keys: [u32; 2], is_before: bool) {
-    let work = |writer: &mut Writer<'_>| {
-        let start = writer.tail;
-        for key in keys.into_iter().take(if is_before { 1 } else { 2 }) {
-            let (row, key) = (writer.state.next_row, key.to_be_bytes());
-            let header = Header {
-                flags: TRANSACTION,
-                key_len: key.len() as u32,
-                entry: key[3].into(),
-                row,
-                ..Header::job(Kind::Put, 0)
-            };
-            writer.append(&header, &[&key])?;
-        }
-        if !is_before {
-            let arguments = [start.bits().to_le_bytes(), 2u64.to_le_bytes()].concat();
-            writer.append(&Header::job(Kind::Commit, 2), &[&arguments])?;
-        }
-        Ok(())
-    };
-    store.write(PATIENCE, work).unwrap();
-}
-
 #[test]
 fn two_transactions_that_were_killed_do_not_become_one() {
     let dir = tempfile::tempdir().unwrap();
     let first = boot(1);
     let store = open(dir.path(), 1 << 30);
     put(&store, 0, b"before");
-    killed_in_a_commit(&store, [1, 2], false);
-    killed_in_a_commit(&store, [3, 4], true);
+    leave(&store, &[1, 2], b"", Left::Whole);
+    leave(&store, &[3], b"", Left::Half);
     drop((store, first));
     let _boot = boot(2);
     let store = open(dir.path(), 1 << 30);

@@ -1,15 +1,18 @@
 //! Finishing what a killed owner of the lock left: the only recovery after a kill.
 //!
 //! Records between `applied` and `tail` are committed; they are applied in order. A transaction is
-//! one unit: its records are applied together, and one flip makes them visible.
+//! one unit: its records are applied together, and one flip makes them visible. What lies behind
+//! `tail` was not committed, and is blanked.
 
 use crate::error::{Error, Result};
 use crate::format::location::Location;
 use crate::format::record::{Header, Kind, TRANSACTION};
+use crate::format::settings::PowerLoss;
 use crate::format::state::State;
 use crate::log::reader;
 use crate::store::Writer;
 use crate::store::apply::Record;
+use crate::sys::sync::{AtomicU64, Ordering};
 use crate::table::publish;
 
 impl Writer<'_> {
@@ -32,6 +35,47 @@ impl Writer<'_> {
         if self.shared.head.geometry().generation() != self.state.geometry.generation() {
             // A rebuilt table was made to hold by its state block, and then its maker was killed.
             self.shared.table.switch(self.state.geometry);
+        }
+        Ok(())
+    }
+
+    /// Blanks what a writer has left behind `tail` that was killed, or failed, before it could commit:
+    /// on disk, too, before anything is written over it. A power cut could keep such a record in place
+    /// of the one that was written there later, and with it what came behind that.
+    pub(crate) fn blank_uncommitted(&mut self) -> Result<()> {
+        let (shared, tail) = (self.shared, self.tail);
+        let words = self.active_words()?.unwrap_or_default();
+        let is_zero = |word: &AtomicU64| word.load(Ordering::Relaxed) == 0;
+        let Some(first) = words.get(tail.unit() as usize).filter(|word| !is_zero(word)) else {
+            return Ok(());
+        };
+        let (mut firsts, mut at, mut is_sealed) = (vec![first], tail, false);
+        while let Some(header) = reader::header(words, shared.identity.store_id, at) {
+            is_sealed = header.kind == Kind::Seal;
+            at = at.plus(header.units());
+            firsts.extend(words.get(at.unit() as usize));
+        }
+        // The last one first: whoever is killed in here leaves what leads to the others.
+        firsts.iter().rev().for_each(|word| word.store(0, Ordering::Relaxed));
+        if is_sealed {
+            self.discard_begun()?;
+        }
+        if shared.head.settings().power_loss == PowerLoss::Recover {
+            shared.sync_segment_file(tail.segment())?;
+            if is_sealed {
+                shared.sync_directories()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the segments that were begun behind `tail`.
+    fn discard_begun(&self) -> Result<()> {
+        let mut begun = self.tail.segment().next();
+        while self.spare_units(begun)?.is_some() {
+            self.shared.log.forget(begun);
+            self.shared.discard_segment(begun);
+            begun = begun.next();
         }
         Ok(())
     }

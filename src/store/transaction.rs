@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::ReentrantMutexGuard;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::location::Location;
+use crate::format::location::{Location, Segment};
 use crate::format::record::{CONTROL, FileRef, Header, Kind, TRANSACTION};
 use crate::format::slot::bucket_of;
 use crate::store::session::Session;
@@ -307,27 +307,10 @@ impl Writer<'_> {
         self.session.is_gathering = true;
         let gathered = self.gather(&removed, put, entries);
         self.session.is_gathering = false;
-        let (units, published) = match gathered {
-            Ok(gathered) => gathered,
-            Err(error) => {
-                // Nothing is committed: what was appended is forgotten, and so are the segments
-                // that were begun for it.
-                let last = self.tail.segment();
-                (*self.state, self.tail) = (before, tail);
-                self.active.take();
-                self.session.active = Some(tail.segment());
-                let mut begun = tail.segment();
-                while begun != last {
-                    begun = begun.next();
-                    self.shared.log.forget(begun);
-                    self.shared.discard_segment(begun);
-                }
-                // The one in the making when it failed, if any.
-                self.shared.log.forget(begun.next());
-                self.shared.discard_segment(begun.next());
-                return Err(error);
-            }
-        };
+        if gathered.is_err() {
+            self.forget_begun(tail.segment());
+        }
+        let (units, published) = gathered?;
         self.shared.head.set_tail(self.tail);
         published.into_iter().for_each(Staged::keep);
         *self.state = before;
@@ -338,6 +321,17 @@ impl Writer<'_> {
             }
         }
         self.maintain(units)
+    }
+
+    /// After an error nothing is committed, and the next write blanks what was appended. The segments
+    /// that were begun behind `last` will be others' files by then; one more may be in the making.
+    fn forget_begun(&mut self, last: Segment) {
+        self.session.active = None;
+        let (mut begun, end) = (last, self.tail.segment().next());
+        while begun != end {
+            begun = begun.next();
+            self.shared.log.forget(begun);
+        }
     }
 
     /// Makes ready everything in the table that the commit will need; the new keys' entries.

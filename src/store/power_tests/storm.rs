@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::disk::{Disk, Image};
+use super::killed::{Left, leave};
 use crate::error::Result;
 use crate::store::Store;
 use crate::store::crash_tests::{
@@ -37,6 +38,8 @@ enum Deed {
     /// What every write does with `Durability::Sync`.
     SyncLog,
     Reopen,
+    /// A writer is killed before it can commit this.
+    Leave(Left, Vec<u32>, usize),
 }
 
 impl Deed {
@@ -44,12 +47,33 @@ impl Deed {
         match random.below(100) {
             0..5 => Deed::SyncLog,
             5..6 => Deed::Reopen,
+            6..9 => {
+                let left = [Left::Plain, Left::Half, Left::Whole][random.below(3) as usize];
+                let keys = (0..1 + random.below(4)).map(|_| random.below(1 << 32) as u32).collect();
+                Deed::Leave(left, keys, random.below(200) as usize)
+            }
             _ => Deed::Do(Operation::random(random, step)),
         }
     }
 
     fn is_sync(&self) -> bool {
         matches!(self, Deed::SyncLog | Deed::Do(Operation::Sync))
+    }
+
+    /// What a cut may leave of it although it was never committed, in order.
+    fn in_doubt(&self, model: &Model) -> Vec<Model> {
+        let Deed::Leave(left, keys, len) = self else { return Vec::new() };
+        let mut model = model.clone();
+        let more = keys.iter().map(|key| {
+            model.insert(key.to_be_bytes().to_vec(), vec![0xEE; *len]);
+            model.clone()
+        });
+        let more: Vec<Model> = more.collect();
+        match left {
+            Left::Plain => more,
+            Left::Half => Vec::new(),
+            Left::Whole => more.into_iter().next_back().into_iter().collect(),
+        }
     }
 
     /// One in so many stores is cut before.
@@ -70,6 +94,10 @@ impl Deed {
             Deed::Reopen => {
                 *store = None;
                 *store = Some(open(path));
+                Ok(())
+            }
+            Deed::Leave(left, keys, len) => {
+                leave(open_store, keys, &vec![0xEE; *len], *left);
                 Ok(())
             }
         }
@@ -219,7 +247,7 @@ impl Storm {
         let mut allowed = Allowed::only(&model);
         self.verify(images, &allowed, &format!("{name}, opening"));
         let mut store = Some(store);
-        let first = self.random.below(1000);
+        let (first, mut doubts) = (self.random.below(1000), Vec::new());
         for step in 0..1 + self.random.below(OPERATIONS) {
             let deed = Deed::random(&mut self.random, first + step);
             if let Deed::Do(operation) = &deed {
@@ -229,10 +257,16 @@ impl Storm {
             let what: String = format!("{deed:?}").chars().take(100).collect();
             let what = format!("{name}, operation {step}, {what}");
             result.unwrap_or_else(|error| panic!("{what}: {error}"));
+            // Nobody has written since, and syncing the log does not.
+            if !matches!(deed, Deed::SyncLog) {
+                doubts = deed.in_doubt(&model);
+            }
+            doubts.iter().for_each(|model| allowed.push(model));
             allowed.push(&model);
             self.verify(images, &allowed, &what);
             if deed.is_sync() {
                 allowed = Allowed::only(&model);
+                doubts.iter().for_each(|model| allowed.push(model));
             }
         }
         let image = disk.borrow_mut().cut(&mut self.random, 0, 1).remove(0);
