@@ -260,7 +260,8 @@ impl Cache {
     /// # Errors
     ///
     /// [`ErrorKind::Io`](crate::ErrorKind::Io), also for a write to disk that failed earlier, in
-    /// any process; [`ErrorKind::Timeout`](crate::ErrorKind::Timeout);
+    /// any process, and where the directory has been deleted;
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout);
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly);
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) inside a transaction.
     ///

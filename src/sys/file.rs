@@ -184,9 +184,13 @@ impl Dir {
         }
     }
 
-    /// Makes the names in it durable.
+    /// Makes the names in it durable; an error where it has been deleted, and they with it.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        sync_names(self.descriptor.as_fd())
+        sync_names(self.descriptor.as_fd())?;
+        match rustix::fs::fstat(&self.descriptor)?.st_nlink {
+            0 => Err(io::Error::new(io::ErrorKind::NotFound, "the directory has been deleted")),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the names in the directory `name` durable.

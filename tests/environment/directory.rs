@@ -37,7 +37,9 @@ fn a_deleted_directory_leaves_an_open_handle_what_it_has_mapped() {
     }
     assert!(stored < 49_500, "a log grew where no file can be made");
     assert_eq!(cache.get(499).unwrap(), Some(499));
-    for done in [cache.sync(), cache.compact(), cache.clear().map(drop), cache.repair().map(drop)] {
+    let lost = cache.sync().unwrap_err();
+    assert!(is_loss(&lost) && lost.to_string().contains("deleted"), "{lost}");
+    for done in [cache.compact(), cache.clear().map(drop), cache.repair().map(drop)] {
         assert!(done.as_ref().err().is_none_or(is_loss), "{done:?}");
     }
     // A new handle has a new directory, and the two have nothing to do with each other.
