@@ -5,7 +5,7 @@
 //! `tail` was not committed, and is blanked.
 
 use crate::error::{Error, Result};
-use crate::format::location::Location;
+use crate::format::location::{Location, Segment};
 use crate::format::record::{Header, Kind, TRANSACTION};
 use crate::format::settings::PowerLoss;
 use crate::format::state::State;
@@ -42,9 +42,11 @@ impl Writer<'_> {
     /// Blanks what a writer has left behind `tail` that was killed, or failed, before it could commit:
     /// on disk, too, before anything is written over it. A power cut could keep such a record in place
     /// of the one that was written there later, and with it what came behind that.
-    pub(crate) fn blank_uncommitted(&mut self) -> Result<()> {
-        let (shared, tail) = (self.shared, self.tail);
-        let words = self.active_words()?.unwrap_or_default();
+    pub(crate) fn blank_uncommitted(&self) -> Result<()> {
+        let shared = self.shared;
+        // This writer's own is beyond it, if it is the one that failed.
+        let tail = shared.head.tail();
+        let words = self.words(tail)?.unwrap_or_default();
         let is_zero = |word: &AtomicU64| word.load(Ordering::Relaxed) == 0;
         let Some(first) = words.get(tail.unit() as usize).filter(|word| !is_zero(word)) else {
             return Ok(());
@@ -58,7 +60,7 @@ impl Writer<'_> {
         // The last one first: whoever is killed in here leaves what leads to the others.
         firsts.iter().rev().for_each(|word| word.store(0, Ordering::Relaxed));
         if is_sealed {
-            self.discard_begun()?;
+            self.discard_begun(tail.segment())?;
         }
         if shared.head.settings().power_loss == PowerLoss::Recover {
             shared.sync_segment_file(tail.segment())?;
@@ -69,9 +71,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Deletes the segments that were begun behind `tail`.
-    fn discard_begun(&self) -> Result<()> {
-        let mut begun = self.tail.segment().next();
+    /// Deletes the segments that were begun behind `last`.
+    fn discard_begun(&self, last: Segment) -> Result<()> {
+        let mut begun = last.next();
         while self.spare_units(begun)?.is_some() {
             self.shared.log.forget(begun);
             self.shared.discard_segment(begun);

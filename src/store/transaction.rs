@@ -309,6 +309,8 @@ impl Writer<'_> {
         self.session.is_gathering = false;
         if gathered.is_err() {
             self.forget_begun(tail.segment());
+            // If that fails, too, the next write does it.
+            let _ = self.blank_uncommitted();
         }
         let (units, published) = gathered?;
         self.shared.head.set_tail(self.tail);
@@ -323,9 +325,9 @@ impl Writer<'_> {
         self.maintain(units)
     }
 
-    /// After an error nothing is committed, and the next write blanks what was appended. The segments
-    /// that were begun behind `last` will be others' files by then; one more may be in the making.
-    fn forget_begun(&mut self, last: Segment) {
+    /// After an error nothing is committed: the segments that were begun behind `last` will be other
+    /// files when they are begun again. One more may be in the making.
+    pub(crate) fn forget_begun(&mut self, last: Segment) {
         self.session.active = None;
         let (mut begun, end) = (last, self.tail.segment().next());
         while begun != end {

@@ -30,8 +30,8 @@ pub(super) enum Left {
 /// Appends records of these keys, as a writer that is killed before it commits them.
 pub(super) fn leave(store: &Store, keys: &[u32], value: &[u8], left: Left) {
     let work = |writer: &mut Writer<'_>| -> Result<()> {
-        writer.room_for_job((keys.len() * (value.len() + 100)) as u64 / 8)?;
-        let start = writer.tail;
+        let (before, mut start) = (writer.tail.segment(), None);
+        writer.session.is_gathering = true;
         for (key, row) in keys.iter().zip(writer.state.next_row..) {
             let bytes = key.to_be_bytes();
             let header = Header {
@@ -43,13 +43,19 @@ pub(super) fn leave(store: &Store, keys: &[u32], value: &[u8], left: Left) {
                 expires_ms: LOCATION_MASK,
                 ..Header::job(Kind::Put, 0)
             };
+            writer.room_for_job(header.units())?;
+            start.get_or_insert(writer.tail);
             writer.append(&header, &[&bytes, value])?;
         }
         if left == Left::Whole {
+            let start = start.unwrap_or(writer.tail);
             let arguments = [start.bits().to_le_bytes(), (keys.len() as u64).to_le_bytes()];
             let header = Header::job(Kind::Commit, 2);
+            writer.room_for_job(header.units())?;
             writer.append(&header, &[&arguments.concat()])?;
         }
+        // The maps of a process that is killed go with it.
+        writer.forget_begun(before);
         Ok(())
     };
     store.write(PATIENCE, work).unwrap();
@@ -103,8 +109,25 @@ fn a_killed_transaction_does_not_mix_with_the_next_one() {
     assert_eq!(cut_after(Left::Whole, work), [0], "1 is of the one, 4 of the other");
 }
 
+fn has_begun_another(store: &Store) -> bool {
+    let next = store.shared().head.tail().segment().next();
+    std::fs::exists(store.directory().join(next.file_name())).unwrap()
+}
+
 #[test]
 fn segments_begun_for_what_was_not_committed_are_deleted_by_the_next_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    put(&store, 0, b"v");
+    leave(&store, &(1..60).collect::<Vec<_>>(), &VALUE, Left::Whole);
+    assert!(has_begun_another(&store));
+    put(&store, 1, b"v");
+    assert!(!has_begun_another(&store));
+    check(&store);
+}
+
+#[test]
+fn a_transaction_that_fails_gives_its_segments_back_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 100_000);
     put(&store, 0, b"v");
@@ -118,12 +141,7 @@ fn segments_begun_for_what_was_not_committed_are_deleted_by_the_next_write() {
     let begun = store.begin(PATIENCE).unwrap();
     (1..60).for_each(|key| put(&store, key, &VALUE));
     assert!(watch(fills, || begun.commit()).is_err());
-    let behind = |store: &Store| {
-        let next = store.shared().head.tail().segment().next();
-        std::fs::exists(dir.path().join(next.file_name())).unwrap()
-    };
-    assert!(behind(&store));
+    assert!(!has_begun_another(&store));
     put(&store, 1, b"v");
-    assert!(!behind(&store));
     check(&store);
 }

@@ -49,7 +49,8 @@ impl Deed {
             5..6 => Deed::Reopen,
             6..9 => {
                 let left = [Left::Plain, Left::Half, Left::Whole][random.below(3) as usize];
-                let keys = (0..1 + random.below(4)).map(|_| random.below(1 << 32) as u32).collect();
+                let keys =
+                    (0..1 << random.below(6)).map(|_| random.below(1 << 32) as u32).collect();
                 Deed::Leave(left, keys, random.below(200) as usize)
             }
             _ => Deed::Do(Operation::random(random, step)),
