@@ -142,10 +142,13 @@ impl Writer<'_> {
         let plain = Slot::new(*hash, *at);
         let slot = if header.flags & TRANSACTION != 0 { plain.pending() } else { plain };
         let buckets = state.geometry.buckets();
+        let failures = table.failures();
         match self.place_of(buckets, *hash, record) {
             Some(place) if !header.previous.is_none() => place.publish(slot),
             Some(place) => place.fill(slot, header.entry),
             None => {
+                // What could not be mapped of the chain may have the slot: not a second one.
+                table.believe(failures)?;
                 if let Some(first) = table.bucket(bucket_of(*hash, buckets)) {
                     publish::insert(table, first, slot, header.entry);
                 }
@@ -191,22 +194,23 @@ impl Writer<'_> {
         let table = &self.shared.table;
         // The writer knows the hash of the key that it removes; at redo the entry tells it.
         let hash = match record.hash {
-            0 => pages::entry(table, header.entry)
-                .map_or(0, |words| words[HASH].load(Ordering::Relaxed)),
-            hash => hash,
+            0 => self.hash_of(header.entry),
+            hash => Some(hash),
         };
-        let place = self.place_of(state.geometry.buckets(), hash, record);
-        if header.flags & TRANSACTION != 0 {
-            let slot = Slot::new(hash, *at).pending();
-            if let Some(place) = place {
-                place.publish(slot);
+        if let Some(hash) = hash {
+            let place = self.place_of(state.geometry.buckets(), hash, record);
+            if header.flags & TRANSACTION != 0 {
+                let slot = Slot::new(hash, *at).pending();
+                if let Some(place) = place {
+                    place.publish(slot);
+                }
+                pages::set_slot(table, header.entry, slot);
+            } else {
+                if let Some(place) = place {
+                    place.publish(Slot::EMPTY);
+                }
+                pages::remove(table, header.entry);
             }
-            pages::set_slot(table, header.entry, slot);
-        } else {
-            if let Some(place) = place {
-                place.publish(Slot::EMPTY);
-            }
-            pages::remove(table, header.entry);
         }
         state.len = state.len.saturating_sub(1);
         if header.is_control() {
@@ -216,6 +220,12 @@ impl Writer<'_> {
             state.expirations += u64::from(header.flags & EXPIRED != 0);
         }
         self.release_previous(state, record, None)
+    }
+
+    /// The hash of the key that has an entry. Where it cannot be told no chain is looked into: that of
+    /// another hash may name the record, too. If it is for want of a map, all is done again.
+    fn hash_of(&self, entry: u32) -> Option<u64> {
+        Some(pages::entry(&self.shared.table, entry)?[HASH].load(Ordering::Relaxed))
     }
 
     /// Takes the previous record of a key out of the counters, and deletes its file unless the new
@@ -264,11 +274,10 @@ impl Writer<'_> {
         let mut at = start;
         while let Some((record, body)) = self.record_at(at)? {
             let header = record.header;
-            let hash = pages::entry(table, header.entry)
-                .map_or(0, |words| words[HASH].load(Ordering::Relaxed));
-            match header.kind {
-                Kind::Commit => return Ok(()),
-                Kind::Put if header.flags & TRANSACTION != 0 => {
+            let hash = self.hash_of(header.entry);
+            match (header.kind, hash) {
+                (Kind::Commit, _) => return Ok(()),
+                (Kind::Put, Some(hash)) if header.flags & TRANSACTION != 0 => {
                     let slot = Slot::new(hash, at);
                     if let Some(place) = publish::find(table, buckets, hash, at) {
                         place.publish(slot);
@@ -279,7 +288,7 @@ impl Writer<'_> {
                         body.get(tail..).filter(|_| header.is_file()).and_then(FileRef::decode);
                     self.delete_previous_file(&header, kept)?;
                 }
-                Kind::Delete if header.flags & TRANSACTION != 0 => {
+                (Kind::Delete, Some(hash)) if header.flags & TRANSACTION != 0 => {
                     if let Some(place) = publish::find(table, buckets, hash, at) {
                         place.publish(Slot::EMPTY);
                     }

@@ -309,7 +309,7 @@ pub(super) fn go_on(path: &Path, model: &Model, random: &mut Random, steps: u64)
 }
 
 /// Copies taken in the middle of `work`: before each call, and before one in `rate` stores.
-fn killed_in<R>(
+pub(super) fn killed_in<R>(
     path: &Path,
     copies: &Path,
     (seed, rate): (u64, u64),

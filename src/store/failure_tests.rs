@@ -1,12 +1,14 @@
 //! What the operating system refuses, at any call, is an error and nothing else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::rc::Rc;
 
 use crate::error::{Error, ErrorKind};
+use crate::format::slot::{FIRST_BUCKETS, SLOTS, bucket_of};
+use crate::store::Store;
 use crate::store::crash_tests::{
-    Model, Operation, PATIENCE, Random, contents, copy, go_on, open, put, verify,
+    Model, Operation, PATIENCE, Random, contents, copy, go_on, killed_in, open, put, verify,
 };
 use crate::store::scan::Item;
 use crate::sys::testing::{Child, Mounted, Step, watch};
@@ -85,6 +87,99 @@ fn a_full_disk_at_any_call_is_an_error_and_nothing_else() {
 #[test]
 fn no_descriptors_at_any_call_is_an_error_and_nothing_else() {
     failing(13, 600, io::ErrorKind::Other, &["open", "create"]);
+}
+
+/// Refuses one file, or all from one on; notes when it does.
+fn refusing(
+    nth: usize,
+    forever: bool,
+    is_hit: &Rc<Cell<bool>>,
+) -> impl FnMut(Step) -> io::Result<()> + use<> {
+    let (mut count, is_hit) = (0, Rc::clone(is_hit));
+    move |step| {
+        count += usize::from(step == Step::Call("open"));
+        if step != Step::Call("open") || count <= nth || !forever && count > nth + 1 {
+            return Ok(());
+        }
+        is_hit.set(true);
+        Err(io::ErrorKind::Other.into())
+    }
+}
+
+/// Runs `work` with each of the files that it opens refused, once and from then on, until there is
+/// none left to be refused.
+fn with_each_refused(mut work: impl FnMut(usize, bool, &Rc<Cell<bool>>)) {
+    for forever in [false, true] {
+        let is_hit = Rc::new(Cell::new(true));
+        for nth in 0..100 {
+            if !is_hit.replace(false) {
+                break;
+            }
+            work(nth, forever, &is_hit);
+        }
+    }
+}
+
+/// Keys of one chain, that of the bucket to which a hash of 0 leads: as many as fill two buckets.
+/// Changed without descriptors; or killed anywhere, and without descriptors where that is finished.
+#[test]
+fn without_descriptors_a_chain_stays_whole() {
+    let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let [path, trial, copies] = ["store", "trial", "copies"].map(|name| place.path().join(name));
+    let store = open(&path);
+    let is_first = |key: &Vec<u8>| bucket_of(store.hashed(key).hash, FIRST_BUCKETS) == 0;
+    let keys = (0u64..).map(|key| key.to_be_bytes().to_vec()).filter(is_first);
+    let keys: Vec<_> = keys.take(2 * SLOTS + 1).collect();
+    let (new, there) = keys.split_last().unwrap();
+    let other = b"other".to_vec();
+    there.iter().chain([&other]).for_each(|key| put(&store, key, b"value", false).unwrap());
+    let before = contents(&store);
+    drop(store);
+    let last = there.last().unwrap();
+    let set = |key: &Vec<u8>| Operation::Put(key.clone(), b"changed".to_vec(), false);
+    let removals = [&there[0], &other, &there[1], last].map(|key| Operation::Remove(key.clone()));
+    let operations = [
+        set(last),
+        set(new),
+        Operation::Remove(last.clone()),
+        Operation::Transaction(vec![removals[0].clone(), removals[2].clone()]),
+        Operation::Transaction(removals.to_vec()),
+        Operation::Transaction(vec![set(&other), set(&there[0]), set(last), set(new)]),
+    ];
+    for operation in operations {
+        let mut after = before.clone();
+        operation.apply(&mut after);
+        let check = |store: Store, name: &str| {
+            let found = contents(&store);
+            assert!(found == before || found == after, "{name}: {found:?}");
+            drop(store);
+            let which = verify(&trial, [&before, &after]);
+            std::fs::remove_dir_all(&trial).unwrap();
+            which
+        };
+        with_each_refused(|nth, forever, is_hit| {
+            copy(&path, &trial);
+            let store = open(&trial);
+            let result = watch(refusing(nth, forever, is_hit), || operation.run(&store));
+            let name = format!("{operation:?}, file {nth}, {forever}: {result:?}");
+            assert_eq!(check(store, &name) == 1, result.is_ok(), "{name}");
+        });
+        copy(&path, &copies.join("0"));
+        let store = open(&copies.join("0"));
+        let (result, taken) =
+            killed_in(&copies.join("0"), &copies, (1, 1), || operation.run(&store));
+        result.unwrap();
+        for (killed, what) in taken {
+            with_each_refused(|nth, forever, is_hit| {
+                copy(&killed, &trial);
+                let store = open(&trial);
+                let recovery = || store.write(PATIENCE, |_| Ok(()));
+                let result = watch(refusing(nth, forever, is_hit), recovery);
+                check(store, &format!("{operation:?}, {what}, file {nth}, {forever}: {result:?}"));
+            });
+        }
+        std::fs::remove_dir_all(&copies).unwrap();
+    }
 }
 
 /// The files of a beginning that failed are mapped: by this process, and by one that looked on.

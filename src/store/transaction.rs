@@ -302,6 +302,9 @@ impl Writer<'_> {
         if removed.is_empty() && put.is_empty() {
             return Ok(());
         }
+        for (_, entry, _) in removed.iter().chain(&put).filter_map(|change| change.previous) {
+            self.reach(entry)?;
+        }
         let entries = self.prepare_commit(&put)?;
         let (before, tail) = (*self.state, self.tail);
         self.session.is_gathering = true;

@@ -236,7 +236,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes sure that applying will find the page of an entry: before anything is committed.
-    fn reach(&self, entry: u32) -> Result<()> {
+    pub(crate) fn reach(&self, entry: u32) -> Result<()> {
         match self.shared.table.page(entry / PAGE_ENTRIES as u32) {
             Some(_) => Ok(()),
             None => Err(self.shared.table.unmapped()),

@@ -102,6 +102,10 @@ pub(crate) fn spill<S: Space>(space: &S, bucket: u64, overflow: u32) {
     let (Some(last), Some(fresh)) = (last, space.overflow(overflow)) else {
         return;
     };
+    if link_of(last).is_some() {
+        // The rest of the chain cannot be reached; it is not to be cut off.
+        return;
+    }
     for word in fresh {
         word.store(0, Ordering::Relaxed);
     }
