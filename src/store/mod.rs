@@ -41,6 +41,8 @@ pub(crate) mod queues;
 pub(crate) mod read;
 pub(crate) mod rebuild;
 pub(crate) mod recover;
+#[cfg(test)]
+mod refused_tests;
 pub(crate) mod scan;
 pub(crate) mod session;
 pub(crate) mod space;

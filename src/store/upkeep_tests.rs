@@ -57,6 +57,21 @@ fn writes_give_back_the_segments_that_are_too_many() {
 }
 
 #[test]
+fn draining_stops_while_three_drained_files_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let mut most = 0;
+    for n in 0..10_000u32 {
+        put(&store, n.wrapping_mul(2_654_435_761) % 2000, &[7; 300]);
+        let (spare, (_, _, segment)) = (8 * store.state().spare_units, sizes(&store));
+        assert!(spare <= 4 * segment, "{spare} bytes of segments of {segment} wait after {n}");
+        most = most.max(spare / segment);
+    }
+    assert!(most >= 3, "no more than {most}");
+    check(&store);
+}
+
+#[test]
 fn compact_leaves_an_eighth_dead_and_then_moves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1 << 30);
