@@ -14,7 +14,11 @@
 pub(crate) mod apply;
 pub(crate) mod bell;
 pub(crate) mod budget;
+#[cfg(test)]
+mod budget_tests;
 pub(crate) mod check;
+#[cfg(test)]
+mod check_tests;
 pub(crate) mod compact;
 pub(crate) mod control;
 #[cfg(test)]

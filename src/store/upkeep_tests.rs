@@ -212,3 +212,34 @@ fn an_entry_of_a_page_that_is_used_again_is_not_current() {
     assert!(!is_current().unwrap());
     assert_eq!(get(&store, LAST).unwrap(), b"v");
 }
+
+#[test]
+fn a_page_leaves_the_list_with_its_last_key_unless_new_keys_go_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..4 * 64).for_each(|key| put(&store, key, b"v"));
+    let pages = || store.state().listed_pages;
+    assert_eq!(pages(), 4);
+    (64..127).for_each(|key| assert!(remove(&store, key)));
+    assert_eq!(pages(), 4);
+    assert!(remove(&store, 127));
+    assert_eq!(pages(), 3);
+    transact(&store, || (0..64).for_each(|key| assert!(remove(&store, key))));
+    assert_eq!(pages(), 2);
+    (192..256).for_each(|key| assert!(remove(&store, key)));
+    assert_eq!(pages(), 2);
+    check(&store);
+}
+
+#[test]
+fn a_transaction_opens_as_many_pages_as_it_fills() {
+    for (keys, pages) in [(1, 1), (63, 1), (64, 1), (65, 2), (129, 3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1 << 30);
+        transact(&store, || (0..keys).for_each(|key| put(&store, key, b"v")));
+        assert_eq!(store.state().listed_pages, pages, "{keys} keys");
+        transact(&store, || (keys..129).for_each(|key| put(&store, key, b"v")));
+        assert_eq!((store.state().listed_pages, store.state().len), (3, 129), "{keys} keys");
+        check(&store);
+    }
+}
