@@ -25,6 +25,8 @@ pub(crate) mod control;
 mod crash_tests;
 pub(crate) mod durability;
 #[cfg(test)]
+mod durability_tests;
+#[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
 mod fork_tests;
