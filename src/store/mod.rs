@@ -39,6 +39,8 @@ pub(crate) mod lock;
 pub(crate) mod look;
 pub(crate) mod on_disk;
 pub(crate) mod open;
+#[cfg(test)]
+mod open_tests;
 pub(crate) mod page_walk;
 pub(crate) mod peers;
 #[cfg(test)]
