@@ -1,16 +1,19 @@
 //! What is opened, what is made, and what is refused.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::stress_tests::{check, get, put};
+use super::stress_tests::{PATIENCE, check, get, put};
 use crate::error::{ErrorKind, Result};
 use crate::format::head::HEAD_BYTES;
 use crate::format::location::{Location, Segment};
 use crate::format::segment::HEADER_UNITS;
+use crate::format::state::State;
 use crate::store::Store;
 use crate::store::open::OpenOptions;
+use crate::sys::testing::{Step, watch};
 
 fn open_with(path: &Path, create: bool, read_only: bool) -> Result<Store> {
     Store::open(path, &OpenOptions { create, read_only, allow_network: true, settings: None })
@@ -74,4 +77,46 @@ fn directories_that_others_write_to_are_refused() {
         let vouched = Store::vouch_for_directory(place.path()).err().map(|error| error.kind());
         assert_eq!(vouched, expected, "{mode:o}");
     }
+}
+
+#[test]
+fn a_store_that_has_keys_and_no_log_is_damaged() {
+    let changes: [fn(&mut State); 2] = [|state| state.len = 1, |state| state.next_row = 2];
+    for (number, change) in changes.into_iter().enumerate() {
+        let place = tempfile::tempdir().unwrap();
+        let store = open_with(place.path(), true, false).unwrap();
+        let (head, mut state) = (&store.shared().head, store.state());
+        change(&mut state);
+        let applied = head.applied();
+        head.flip(applied, applied.location(), &state);
+        let result = store.write(PATIENCE, |_| Ok(()));
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Corrupt, "change {number}");
+    }
+}
+
+/// Another process may have mapped the files of a beginning that failed.
+#[test]
+fn no_number_of_a_beginning_that_failed_is_used_again() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_with(place.path(), true, false).unwrap();
+    let first = store.state().geometry.generation();
+    let file = |generation| place.path().join(format!("table.{generation:x}.0"));
+    let refused = |step: Step| match step {
+        Step::Call("allocate") => Err(io::ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    };
+    for generation in [first, first + 2] {
+        fs::write(file(generation), [7; 100]).unwrap();
+    }
+    for failures in 3..6 {
+        let result = watch(refused, || store.write(PATIENCE, |_| Ok(())));
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Full);
+        let is_there = |number: &u64| file(first + number).exists();
+        let left: Vec<u64> = (0..10).filter(is_there).collect();
+        assert_eq!(left, [failures - 1, failures]);
+    }
+    put(&store, 1, b"v");
+    assert_eq!(store.state().geometry.generation(), first + 6);
+    assert!(!(0..6).any(|number| file(first + number).exists()));
+    check(&store);
 }

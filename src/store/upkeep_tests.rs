@@ -243,3 +243,24 @@ fn a_transaction_opens_as_many_pages_as_it_fills() {
         check(&store);
     }
 }
+
+/// Also after pages were merged into others, where the entries are others.
+#[test]
+fn each_entry_is_met_by_chance_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..1000).for_each(|key| put(&store, key, b"v"));
+    (0..1000).filter(|key| key % 5 != 0).for_each(|key| assert!(remove(&store, key)));
+    let work = |writer: &mut Writer<'_>| {
+        let places = writer.state().pages * PAGE_ENTRIES;
+        assert!(writer.state().listed_pages * PAGE_ENTRIES < places, "no page has gone");
+        for round in 0..3 {
+            let seeds = round * places..(round + 1) * places;
+            let met: Vec<_> = seeds.filter_map(|seed| writer.random_entry(seed)).collect();
+            assert!(met.iter().all(|view| writer.current(view).is_some()), "round {round}");
+            assert_eq!(met.len(), 200, "round {round}");
+        }
+        Ok(())
+    };
+    store.write(PATIENCE, work).unwrap();
+}
