@@ -52,6 +52,8 @@ pub(crate) mod recover;
 #[cfg(test)]
 mod refused_tests;
 pub(crate) mod scan;
+#[cfg(test)]
+mod scan_tests;
 pub(crate) mod session;
 pub(crate) mod space;
 #[cfg(test)]
@@ -67,6 +69,8 @@ mod transaction_tests;
 #[cfg(test)]
 mod upkeep_tests;
 pub(crate) mod values;
+#[cfg(test)]
+mod values_tests;
 #[cfg(test)]
 mod whole_tests;
 pub(crate) mod writer;
