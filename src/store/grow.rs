@@ -52,14 +52,14 @@ impl Writer<'_> {
         Ok((self.state.last_page - 1) * PAGE_ENTRIES as u32 + self.state.last_fill)
     }
 
-    /// Entry numbers for `count` new keys that are stored together, opening pages as need be.
+    /// Entry numbers for `count` new keys that are stored together, and for as many more as their
+    /// last page holds, opening pages as need be.
     pub(crate) fn entries_for(&mut self, count: usize) -> Result<Vec<u32>> {
         let mut entries = Vec::with_capacity(count);
         while entries.len() < count {
             let first = self.next_entry()?;
-            let left = (PAGE_ENTRIES as u32 - self.state.last_fill) as usize;
-            let taken = left.min(count - entries.len()) as u32;
-            entries.extend(first..first + taken);
+            let left = PAGE_ENTRIES as u32 - self.state.last_fill;
+            entries.extend(first..first + left);
             if entries.len() < count {
                 self.add_page()?;
             }

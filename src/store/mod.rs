@@ -14,12 +14,18 @@
 pub(crate) mod apply;
 pub(crate) mod bell;
 pub(crate) mod budget;
+#[cfg(test)]
+mod budget_tests;
 pub(crate) mod check;
+#[cfg(test)]
+mod check_tests;
 pub(crate) mod compact;
 pub(crate) mod control;
 #[cfg(test)]
 mod crash_tests;
 pub(crate) mod durability;
+#[cfg(test)]
+mod durability_tests;
 #[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
@@ -33,6 +39,8 @@ pub(crate) mod lock;
 pub(crate) mod look;
 pub(crate) mod on_disk;
 pub(crate) mod open;
+#[cfg(test)]
+mod open_tests;
 pub(crate) mod page_walk;
 pub(crate) mod peers;
 #[cfg(test)]
@@ -41,7 +49,11 @@ pub(crate) mod queues;
 pub(crate) mod read;
 pub(crate) mod rebuild;
 pub(crate) mod recover;
+#[cfg(test)]
+mod refused_tests;
 pub(crate) mod scan;
+#[cfg(test)]
+mod scan_tests;
 pub(crate) mod session;
 pub(crate) mod space;
 #[cfg(test)]
@@ -57,6 +69,8 @@ mod transaction_tests;
 #[cfg(test)]
 mod upkeep_tests;
 pub(crate) mod values;
+#[cfg(test)]
+mod values_tests;
 #[cfg(test)]
 mod whole_tests;
 pub(crate) mod writer;

@@ -92,3 +92,50 @@ impl Store {
         digest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::store::stress_tests::{PATIENCE, open};
+    use crate::sys::sync::Ordering;
+
+    #[test]
+    fn digests_tell_bytes_and_stores_apart() {
+        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [store, other] = dirs.each_ref().map(|dir| open(dir.path(), 1 << 30));
+        let digest = store.digest(b"one");
+        assert_eq!(store.digest(b"one"), digest);
+        assert_ne!(digest[..16], digest[16..]);
+        for another in [store.digest(b"two"), other.digest(b"one")] {
+            let is_other = |(left, right): (&[u8], &[u8])| left != right;
+            assert!(digest.chunks(16).zip(another.chunks(16)).all(is_other));
+        }
+    }
+
+    #[test]
+    fn who_waits_sleeps_until_the_bell_is_rung() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1 << 30);
+        let (looked, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let look = || {
+                    looked.store(true, Ordering::Release);
+                    Ok(None::<()>)
+                };
+                let found = store.look_or_sleep(7, PATIENCE, look).unwrap();
+                is_over.store(true, Ordering::Release);
+                found
+            });
+            while !looked.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(!is_over.load(Ordering::Acquire), "nobody has rung");
+            store.ring(7);
+            assert_eq!(waiter.join().unwrap(), None);
+        });
+    }
+}

@@ -57,6 +57,21 @@ fn writes_give_back_the_segments_that_are_too_many() {
 }
 
 #[test]
+fn draining_stops_while_three_drained_files_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let mut most = 0;
+    for n in 0..10_000u32 {
+        put(&store, n.wrapping_mul(2_654_435_761) % 2000, &[7; 300]);
+        let (spare, (_, _, segment)) = (8 * store.state().spare_units, sizes(&store));
+        assert!(spare <= 4 * segment, "{spare} bytes of segments of {segment} wait after {n}");
+        most = most.max(spare / segment);
+    }
+    assert!(most >= 3, "no more than {most}");
+    check(&store);
+}
+
+#[test]
 fn compact_leaves_an_eighth_dead_and_then_moves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1 << 30);
@@ -196,4 +211,56 @@ fn an_entry_of_a_page_that_is_used_again_is_not_current() {
     }
     assert!(!is_current().unwrap());
     assert_eq!(get(&store, LAST).unwrap(), b"v");
+}
+
+#[test]
+fn a_page_leaves_the_list_with_its_last_key_unless_new_keys_go_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..4 * 64).for_each(|key| put(&store, key, b"v"));
+    let pages = || store.state().listed_pages;
+    assert_eq!(pages(), 4);
+    (64..127).for_each(|key| assert!(remove(&store, key)));
+    assert_eq!(pages(), 4);
+    assert!(remove(&store, 127));
+    assert_eq!(pages(), 3);
+    transact(&store, || (0..64).for_each(|key| assert!(remove(&store, key))));
+    assert_eq!(pages(), 2);
+    (192..256).for_each(|key| assert!(remove(&store, key)));
+    assert_eq!(pages(), 2);
+    check(&store);
+}
+
+#[test]
+fn a_transaction_opens_as_many_pages_as_it_fills() {
+    for (keys, pages) in [(1, 1), (63, 1), (64, 1), (65, 2), (129, 3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1 << 30);
+        transact(&store, || (0..keys).for_each(|key| put(&store, key, b"v")));
+        assert_eq!(store.state().listed_pages, pages, "{keys} keys");
+        transact(&store, || (keys..129).for_each(|key| put(&store, key, b"v")));
+        assert_eq!((store.state().listed_pages, store.state().len), (3, 129), "{keys} keys");
+        check(&store);
+    }
+}
+
+/// Also after pages were merged into others, where the entries are others.
+#[test]
+fn each_entry_is_met_by_chance_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..1000).for_each(|key| put(&store, key, b"v"));
+    (0..1000).filter(|key| key % 5 != 0).for_each(|key| assert!(remove(&store, key)));
+    let work = |writer: &mut Writer<'_>| {
+        let places = writer.state().pages * PAGE_ENTRIES;
+        assert!(writer.state().listed_pages * PAGE_ENTRIES < places, "no page has gone");
+        for round in 0..3 {
+            let seeds = round * places..(round + 1) * places;
+            let met: Vec<_> = seeds.filter_map(|seed| writer.random_entry(seed)).collect();
+            assert!(met.iter().all(|view| writer.current(view).is_some()), "round {round}");
+            assert_eq!(met.len(), 200, "round {round}");
+        }
+        Ok(())
+    };
+    store.write(PATIENCE, work).unwrap();
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::store::crash_tests::{PATIENCE, open};
 use crate::store::writer::FoundAt;
 use crate::sys::sync::Ordering;
+use crate::sys::testing;
 
 fn queue() -> Queue {
     Queue::new(Some("q")).unwrap()
@@ -162,7 +163,7 @@ fn bounds_that_are_narrowed_on_the_way_are_kept_as_long_as_others() {
     assert!(matches!(step, Step::More));
     assert!(stored(&store).unwrap().back < START + 900);
     let found = store.write(PATIENCE, |it| it.find(it.hashed(queue().control()))).unwrap();
-    assert_eq!(found.unwrap().header.expires_ms, NOW_MS + KEPT_MS);
+    assert_eq!(found.unwrap().header.expires_ms, NOW_MS + 30 * 86_400_000);
 }
 
 #[test]
@@ -181,4 +182,96 @@ fn a_hole_is_stepped_over_once() {
     assert!(stored(&store).unwrap().contains(START + 3000));
     assert_eq!(push(&store, Side::Back), START + 1);
     assert_eq!(stored(&store).unwrap(), Bounds { front: START, back: START + 7, since: 0 });
+}
+
+#[test]
+fn a_hole_that_is_longer_than_the_keys_are_many_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let bounds = Bounds { front: START, back: START + 5000, since: 0 };
+    store.write(PATIENCE, |it| it.store_bounds(&queue(), bounds, 1)).unwrap();
+    set(&store, START + 4000);
+    let mut search = Search::default();
+    let mut step = || {
+        let take = |writer: &mut Writer<'_>| {
+            writer.queue_take(&queue(), Side::Front, |_, _| true, 1, &mut search)
+        };
+        store.write(PATIENCE, take).unwrap()
+    };
+    let steps = (0..).find(|_| !matches!(step(), Step::More)).unwrap();
+    assert!((1..4).contains(&steps), "{steps}");
+    assert!(!stored(&store).unwrap().is_whole());
+    store.count_queue(&queue(), PATIENCE, 1).unwrap();
+    assert!(matches!(step(), Step::Done(true)));
+}
+
+#[test]
+fn what_is_live_is_taken_and_what_has_expired_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let put_until = |expires_ms| {
+        let mut put = Some(Put { expires_ms, ..put_of(b"item") });
+        let work = |writer: &mut Writer<'_>| {
+            writer.queue_push(&queue(), Side::Back, &mut put, &mut Search::default())
+        };
+        assert!(matches!(store.write(PATIENCE, work).unwrap(), Step::Done(_)));
+    };
+    store.count_queue(&queue(), PATIENCE, 1).unwrap();
+    (0..5).for_each(|number| put_until(100 + number));
+    put_until(NEVER);
+    let take = |now_ms| {
+        let (mut taken, before) = (None, store.shared().head.tail());
+        let is_it = |number, header: &Header| {
+            taken = Some((number, header.expires_ms));
+            true
+        };
+        let mut search = Search::default();
+        let work = |writer: &mut Writer<'_>| {
+            writer.queue_take(&queue(), Side::Front, is_it, now_ms, &mut search)
+        };
+        assert!(matches!(store.write(PATIENCE, work).unwrap(), Step::Done(_)));
+        (taken, store.shared().head.tail().unit() - before.unit())
+    };
+    let removal = Header::job(crate::format::record::Kind::Delete, 0).units();
+    // Bounds that are not much too wide are not stored again.
+    assert_eq!(take(100), (Some((START + 1, 101)), 2 * removal));
+    assert_eq!(take(102), (Some((START + 3, 103)), 2 * removal));
+    let bounds = stored(&store);
+    assert_eq!(take(104), (Some((START + 5, NEVER)), 2 * removal));
+    assert_eq!(store.state().expirations, 3);
+    assert_eq!((stored(&store), store.state().user_len()), (bounds, 0));
+    assert_eq!(store.check(PATIENCE).unwrap(), []);
+}
+
+/// Where bounds cannot be made narrower, an item is found all the same, in one go.
+#[test]
+fn a_hole_is_stepped_over_on_a_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    let bounds = Bounds { front: START, back: START + 900, since: 0 };
+    store.write(PATIENCE, |it| it.store_bounds(&queue(), bounds, 1)).unwrap();
+    set(&store, START + 800);
+    let no_space = |step: testing::Step| match step {
+        testing::Step::Call("allocate") => Err(std::io::ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    };
+    let fill = |len: usize| {
+        let key = store.hashed(b"another");
+        let value = vec![7; len];
+        let work = |writer: &mut Writer<'_>| {
+            let found = writer.find(key)?;
+            writer.put(key, found.as_ref(), put_of(&value))
+        };
+        let errors = (0..10_000).find_map(|_| store.write(PATIENCE, work).err());
+        assert_eq!(errors.unwrap().kind(), ErrorKind::Full);
+    };
+    testing::watch(no_space, || {
+        fill(1000);
+        fill(1);
+        let take = |writer: &mut Writer<'_>| {
+            writer.queue_take(&queue(), Side::Front, |_, _| true, 1, &mut Search::default())
+        };
+        assert!(matches!(store.write(PATIENCE, take), Ok(Step::Done(true))));
+    });
+    assert_eq!(store.check(PATIENCE).unwrap(), []);
 }

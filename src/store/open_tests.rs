@@ -1,0 +1,122 @@
+//! What is opened, what is made, and what is refused.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::stress_tests::{PATIENCE, check, get, put};
+use crate::error::{ErrorKind, Result};
+use crate::format::head::HEAD_BYTES;
+use crate::format::location::{Location, Segment};
+use crate::format::segment::HEADER_UNITS;
+use crate::format::state::State;
+use crate::store::Store;
+use crate::store::open::OpenOptions;
+use crate::sys::testing::{Step, watch};
+
+fn open_with(path: &Path, create: bool, read_only: bool) -> Result<Store> {
+    Store::open(path, &OpenOptions { create, read_only, allow_network: true, settings: None })
+}
+
+fn kind(result: Result<Store>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+#[test]
+fn nothing_is_made_where_nothing_is_to_be_made() {
+    let place = tempfile::tempdir().unwrap();
+    let missing = place.path().join("missing");
+    for (create, read_only) in [(false, false), (false, true), (true, true)] {
+        let what = format!("create {create}, read-only {read_only}");
+        assert_eq!(kind(open_with(&missing, create, read_only)), Some(ErrorKind::Io), "{what}");
+        assert!(!missing.exists(), "{what}");
+        assert_eq!(kind(open_with(place.path(), create, read_only)), Some(ErrorKind::Io), "{what}");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "{what}");
+    }
+    let store = open_with(&missing, true, false).unwrap();
+    let (state, start) = (store.state(), Location::new(Segment::new(1), HEADER_UNITS));
+    assert_eq!((state.synced, state.numbered, state.drained), (start, start, start));
+}
+
+#[test]
+fn a_head_that_never_reached_the_disk_is_filled_and_no_other() {
+    let zeros = |len| vec![0; len];
+    let cases = [(zeros(0), true), (zeros(10), true), (zeros(HEAD_BYTES), true)];
+    let strange = [vec![7; 10], vec![7; HEAD_BYTES]].map(|bytes| (bytes, false));
+    for (bytes, is_blank) in cases.into_iter().chain(strange) {
+        let place = tempfile::tempdir().unwrap();
+        let (head, what) = (place.path().join("head"), format!("{} bytes", bytes.len()));
+        fs::write(&head, &bytes).unwrap();
+        let opened = open_with(place.path(), true, false);
+        if is_blank {
+            let store = opened.unwrap();
+            put(&store, 1, b"v");
+            assert_eq!(get(&store, 1).unwrap(), b"v");
+            check(&store);
+        } else {
+            assert_eq!(kind(opened), Some(ErrorKind::Corrupt), "{what}");
+            assert_eq!(fs::read(&head).unwrap(), bytes, "{what}");
+        }
+    }
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("head")).unwrap();
+    assert_eq!(kind(open_with(place.path(), true, false)), Some(ErrorKind::Corrupt));
+}
+
+#[test]
+fn directories_that_others_write_to_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let options =
+        OpenOptions { create: true, read_only: false, allow_network: false, settings: None };
+    assert!(Store::vouch_for_directory(&place.path().join("missing")).is_ok());
+    for (mode, is_fine) in [(0o700, true), (0o755, true), (0o720, false), (0o702, false)] {
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let expected = (!is_fine).then_some(ErrorKind::Unsupported);
+        assert_eq!(kind(Store::open(place.path(), &options)), expected, "{mode:o}");
+        let vouched = Store::vouch_for_directory(place.path()).err().map(|error| error.kind());
+        assert_eq!(vouched, expected, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_store_that_has_keys_and_no_log_is_damaged() {
+    let changes: [fn(&mut State); 2] = [|state| state.len = 1, |state| state.next_row = 2];
+    for (number, change) in changes.into_iter().enumerate() {
+        let place = tempfile::tempdir().unwrap();
+        let store = open_with(place.path(), true, false).unwrap();
+        let (head, mut state) = (&store.shared().head, store.state());
+        change(&mut state);
+        let applied = head.applied();
+        head.flip(applied, applied.location(), &state);
+        let result = store.write(PATIENCE, |_| Ok(()));
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Corrupt, "change {number}");
+    }
+}
+
+/// Another process may have mapped the files of a beginning that failed.
+#[test]
+fn no_number_of_a_beginning_that_failed_is_used_again() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_with(place.path(), true, false).unwrap();
+    let first = store.state().geometry.generation();
+    let file = |generation| place.path().join(format!("table.{generation:x}.0"));
+    let refused = |step: Step| match step {
+        Step::Call("allocate") => Err(io::ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    };
+    for generation in [first, first + 2] {
+        fs::write(file(generation), [7; 100]).unwrap();
+    }
+    for failures in 3..6 {
+        let result = watch(refused, || store.write(PATIENCE, |_| Ok(())));
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Full);
+        let is_there = |number: &u64| file(first + number).exists();
+        let left: Vec<u64> = (0..10).filter(is_there).collect();
+        assert_eq!(left, [failures - 1, failures]);
+    }
+    put(&store, 1, b"v");
+    assert_eq!(store.state().geometry.generation(), first + 6);
+    assert!(!(0..6).any(|number| file(first + number).exists()));
+    check(&store);
+}

@@ -1,0 +1,98 @@
+//! Value files: written whole or not at all, and kept as long as the disk may need them.
+
+use std::io::{self, Read};
+
+use super::stress_tests::{PATIENCE, open, put_in};
+use crate::error::ErrorKind;
+use crate::format::record::FileRef;
+use crate::store::writer::PutValue;
+use crate::store::{Store, Writer};
+use crate::sys::testing::{Step, watch};
+
+/// Gives one byte at a time, after an interruption each; then an end, or an error.
+struct Halting {
+    left: usize,
+    is_interrupted: bool,
+    fails: bool,
+}
+
+impl Read for Halting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.is_interrupted = !self.is_interrupted;
+        match self.left {
+            _ if self.is_interrupted => Err(io::ErrorKind::Interrupted.into()),
+            0 if self.fails => Err(io::ErrorKind::BrokenPipe.into()),
+            0 => Ok(0),
+            _ => {
+                (buffer[0], self.left) = (7, self.left - 1);
+                Ok(1)
+            }
+        }
+    }
+}
+
+fn halting(fails: bool) -> Halting {
+    Halting { left: 5, is_interrupted: false, fails }
+}
+
+/// How many files there are below `values`.
+fn files(store: &Store) -> usize {
+    let Ok(entries) = std::fs::read_dir(store.directory().join("values")) else { return 0 };
+    let count = |path: std::path::PathBuf| match path.is_dir() {
+        true => path.read_dir().unwrap().count(),
+        false => 1,
+    };
+    entries.map(|entry| count(entry.unwrap().path())).sum()
+}
+
+fn put_file(store: &Store) -> FileRef {
+    let staged = store.stage_bytes(&[8; 100], PATIENCE).unwrap();
+    let file = staged.reference();
+    let work = |writer: &mut Writer<'_>| put_in(store, writer, b"key", PutValue::Staged(staged));
+    store.write(PATIENCE, work).unwrap();
+    file
+}
+
+#[test]
+fn what_a_reader_gives_is_staged_whole_or_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let staged = store.stage(&mut halting(false), PATIENCE).unwrap();
+    assert_eq!((staged.len(), files(&store)), (5, 1));
+    drop(staged);
+    assert_eq!(files(&store), 0, "it was not kept");
+    let error = store.stage(&mut halting(true), PATIENCE).map(drop).unwrap_err();
+    assert_eq!((error.kind(), files(&store)), (ErrorKind::Io, 0));
+}
+
+#[test]
+fn a_value_file_that_cannot_be_opened_is_not_taken_for_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let file = put_file(&store);
+    let refused = |step: Step| match step {
+        Step::Call("open") => Err(io::ErrorKind::Other.into()),
+        _ => Ok(()),
+    };
+    assert!(watch(refused, || store.open_value_file(file)).is_err());
+    assert!(store.open_value_file(file).unwrap().is_some());
+    let missing = FileRef { number: !file.number, ..file };
+    assert!(store.open_value_file(missing).unwrap().is_none());
+}
+
+#[test]
+fn a_value_file_that_is_on_disk_stays_until_what_came_after_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let is_there = |file| store.open_value_file(file).unwrap().is_some();
+    let first = put_file(&store);
+    let second = put_file(&store);
+    assert!(!is_there(first) && is_there(second), "the first has never been on disk");
+    store.sync_log().unwrap();
+    let third = put_file(&store);
+    let fourth = put_file(&store);
+    assert!(is_there(second), "what replaced it may be lost");
+    assert!(!is_there(third) && is_there(fourth), "the third has never been on disk");
+    store.compact(PATIENCE).unwrap();
+    assert_eq!((files(&store), is_there(fourth)), (1, true));
+}
