@@ -8,13 +8,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::format::location::{MAX_SEGMENT_UNITS, Segment};
+use crate::format::segment::HEADER_UNITS;
 use crate::sys::file::{Dir, allocate};
 use crate::sys::fork::ForkLocal;
 use crate::sys::map::Map;
@@ -189,10 +190,15 @@ impl Segments {
         let file = match self.dir.create_file(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let file = self.dir.file(&name, true)?;
-                if file.metadata()?.len() == 8 * units {
+                let is_blank = is_blank(&file)?;
+                if is_blank && file.metadata()?.len() == 8 * units {
                     file
                 } else {
                     self.dir.unlink(&name)?;
+                    if !is_blank {
+                        // A power cut must not put it in the place of the new one.
+                        self.dir.sync()?;
+                    }
                     self.dir.create_file(&name)?
                 }
             }
@@ -229,6 +235,13 @@ impl Segments {
         let _ = map.populate(from, end.saturating_sub(from));
         end
     }
+}
+
+/// Whether a segment has never held a record. One that was begun for what was not committed has.
+fn is_blank(file: &File) -> io::Result<bool> {
+    let mut word = [0; 8];
+    let len = file.read_at(&mut word, 8 * HEADER_UNITS)?;
+    Ok(word[..len].iter().all(|byte| *byte == 0))
 }
 
 impl Mapped {

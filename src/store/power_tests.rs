@@ -1,6 +1,7 @@
 //! Power loss, as far as one machine can play it: another boot, and a log whose end is torn.
 //! [`storm`] does so at random, over a [`disk`] that knows what was synced.
 
+mod begun;
 mod disk;
 mod killed;
 mod storm;

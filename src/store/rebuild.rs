@@ -130,6 +130,7 @@ impl Writer<'_> {
         self.delete_leftovers(generation)?;
         if waits {
             self.shared.sync_names(self.tail.segment())?;
+            self.shared.sync_directories()?;
         }
         if history.settings.is_none() {
             let settings = self.shared.head.settings();
@@ -404,11 +405,16 @@ impl Writer<'_> {
     }
 
     /// Blanks what lies behind the end of the history: another power cut could take new records and
-    /// leave older ones behind them.
+    /// leave older ones behind them. The first word becomes zero when the disk has all this; whoever
+    /// finds it otherwise waits for the disk again.
     fn blank_rest(&self) -> Result<()> {
         let words = self.words(self.tail)?.unwrap_or_default();
-        for word in words.iter().skip(self.tail.unit() as usize) {
-            word.store(0, Ordering::Relaxed);
+        let rest = words.get(self.tail.unit() as usize..).unwrap_or_default();
+        let Some((first, others)) = rest.split_first() else { return Ok(()) };
+        others.iter().rev().for_each(|word| word.store(0, Ordering::Relaxed));
+        let word = first.load(Ordering::Relaxed);
+        if word != 0 {
+            first.store(!word, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -7,12 +7,11 @@
 use crate::error::{Error, Result};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{Header, Kind, TRANSACTION};
-use crate::format::settings::PowerLoss;
 use crate::format::state::State;
 use crate::log::reader;
 use crate::store::Writer;
 use crate::store::apply::Record;
-use crate::sys::sync::{AtomicU64, Ordering};
+use crate::sys::sync::Ordering;
 use crate::table::publish;
 
 impl Writer<'_> {
@@ -39,45 +38,56 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Blanks what a writer has left behind `tail` that was killed, or failed, before it could commit:
-    /// on disk, too, before anything is written over it. A power cut could keep such a record in place
-    /// of the one that was written there later, and with it what came behind that.
-    pub(crate) fn blank_uncommitted(&self) -> Result<()> {
-        let shared = self.shared;
-        // This writer's own is beyond it, if it is the one that failed.
-        let tail = shared.head.tail();
-        let words = self.words(tail)?.unwrap_or_default();
-        let is_zero = |word: &AtomicU64| word.load(Ordering::Relaxed) == 0;
-        let Some(first) = words.get(tail.unit() as usize).filter(|word| !is_zero(word)) else {
-            return Ok(());
-        };
-        let (mut firsts, mut at, mut is_sealed) = (vec![first], tail, false);
+    /// Blanks what a writer has left behind `tail` that was killed, or failed, before it could commit.
+    #[inline]
+    pub(crate) fn blank_uncommitted(&mut self) -> Result<()> {
+        let words = self.active_words()?.unwrap_or_default();
+        match words.get(self.tail.unit() as usize) {
+            Some(word) if word.load(Ordering::Relaxed) != 0 => self.blank_behind(self.tail),
+            _ => Ok(()),
+        }
+    }
+
+    /// Blanks what lies behind `tail`, on disk, too, before anything is written over it. A power cut
+    /// could keep such a record in place of the one that was written there later, and with it what came
+    /// behind that. The word at `tail` becomes zero last: whoever is killed in here, or meets an error,
+    /// leaves the rest to the next writer.
+    #[cold]
+    pub(crate) fn blank_behind(&self, tail: Location) -> Result<()> {
+        let (shared, words) = (self.shared, self.words(tail)?.unwrap_or_default());
+        let Some(first) = words.get(tail.unit() as usize) else { return Ok(()) };
+        let (mut at, mut others, mut is_sealed) = (tail, Vec::new(), false);
         while let Some(header) = reader::header(words, shared.identity.store_id, at) {
             is_sealed = header.kind == Kind::Seal;
             at = at.plus(header.units());
-            firsts.extend(words.get(at.unit() as usize));
+            others.extend(words.get(at.unit() as usize));
         }
-        // The last one first: whoever is killed in here leaves what leads to the others.
-        firsts.iter().rev().for_each(|word| word.store(0, Ordering::Relaxed));
         if is_sealed {
             self.discard_begun(tail.segment())?;
         }
-        if shared.head.settings().power_loss == PowerLoss::Recover {
-            shared.sync_segment_file(tail.segment())?;
-            if is_sealed {
-                shared.sync_directories()?;
-            }
+        // From the end, as each leads to those behind it.
+        others.iter().rev().for_each(|word| word.store(0, Ordering::Relaxed));
+        if at != tail {
+            // No record any more, as its own sum is in it, and not zero before the disk has all this.
+            first.store(!first.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        shared.sync_segment_file(tail.segment())?;
+        shared.sync_directories()?;
+        first.store(0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Deletes the segments that were begun behind `last`.
+    /// Deletes the segments that were begun behind `last`, from the end: each is found by the one
+    /// before it.
     fn discard_begun(&self, last: Segment) -> Result<()> {
-        let mut begun = last.next();
-        while self.spare_units(begun)?.is_some() {
-            self.shared.log.forget(begun);
-            self.shared.discard_segment(begun);
-            begun = begun.next();
+        let (mut next, mut begun) = (last.next(), Vec::new());
+        while self.spare_units(next)?.is_some() {
+            begun.push(next);
+            next = next.next();
+        }
+        for segment in begun.into_iter().rev() {
+            self.shared.log.forget(segment);
+            self.shared.discard_segment(segment);
         }
         Ok(())
     }

@@ -440,9 +440,7 @@ impl Writer<'_> {
         if self.state.log_units == 0 {
             self.begin_log()?;
         }
-        if !self.is_known {
-            self.blank_uncommitted()?;
-        }
+        self.blank_uncommitted()?;
         // ORDERING: Acquire, pairs with `note_synced`: the syncs before it are over.
         let synced = Location::from_bits(self.shared.process().synced.load(Ordering::Acquire));
         if !synced.is_none() && !self.state.synced.is_at_or_after(synced) {

@@ -313,7 +313,7 @@ impl Writer<'_> {
         if gathered.is_err() {
             self.forget_begun(tail.segment());
             // If that fails, too, the next write does it.
-            let _ = self.blank_uncommitted();
+            let _ = self.blank_behind(tail);
         }
         let (units, published) = gathered?;
         self.shared.head.set_tail(self.tail);

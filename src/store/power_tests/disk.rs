@@ -165,6 +165,12 @@ impl Disk {
         disk
     }
 
+    /// Names may have changed by steps that were not seen.
+    pub(super) fn look_again(&mut self) {
+        self.has_changed = true;
+        self.look();
+    }
+
     /// Takes in how names have changed since the last look.
     fn look(&mut self) {
         if !std::mem::take(&mut self.has_changed) {

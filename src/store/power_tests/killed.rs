@@ -1,9 +1,10 @@
 //! A writer is killed before it has committed, another goes on at the same place, and then the power
-//! is cut: the disk may have kept the records of the first.
+//! is cut: the disk may have kept the records of the first. [`super::begun`] has the segments that
+//! were begun for them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::{boot, check, get, open, put, transact};
@@ -12,10 +13,10 @@ use crate::format::location::LOCATION_MASK;
 use crate::format::record::{Header, Kind, TRANSACTION};
 use crate::store::crash_tests::PATIENCE;
 use crate::store::{Store, Writer};
-use crate::sys::testing::{Step, watch};
+use crate::sys::testing::{Child, Step, watch};
 
 /// Of a value whose record with a key of 4 bytes has two sectors.
-const VALUE: [u8; 1024 - 48 - 4] = [7; 1024 - 48 - 4];
+pub(super) const VALUE: [u8; 1024 - 48 - 4] = [7; 1024 - 48 - 4];
 
 /// What a writer has appended when it is killed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,13 +62,29 @@ pub(super) fn leave(store: &Store, keys: &[u32], value: &[u8], left: Left) {
     store.write(PATIENCE, work).unwrap();
 }
 
-fn log_bytes(path: &Path) -> Vec<u8> {
-    std::fs::read(path.join("log.0000001")).unwrap()
+/// Does `work` in another process, which is killed before the first step for which `is_at`.
+pub(super) fn killed_at(is_at: impl Fn(Step) -> bool + 'static, work: impl FnOnce()) {
+    use rustix::process::{Signal, getpid, kill_process};
+    let mut child = Child::fork(|| {
+        let hook = move |step: Step| {
+            if is_at(step) {
+                kill_process(getpid(), Signal::KILL)?;
+            }
+            Ok(())
+        };
+        watch(hook, work);
+        true
+    });
+    child.wait();
+}
+
+fn first_segment(store: &Store) -> PathBuf {
+    store.directory().join("log.0000001")
 }
 
 /// Which keys there are after a cut that has kept, of what lies in the first record behind key 0, what
 /// the disk had before `work`, or has after the last sync in it; and all else as it is after `work`.
-fn cut_after(left: Left, work: impl Fn(&Store)) -> Vec<u32> {
+fn cut_after(leave: impl Fn(&Store), work: impl Fn(&Store)) -> Vec<u32> {
     let dir = tempfile::tempdir().unwrap();
     let first = boot(1);
     let store = open(dir.path(), 1 << 30);
@@ -77,19 +94,20 @@ fn cut_after(left: Left, work: impl Fn(&Store)) -> Vec<u32> {
     put(&store, 0, &vec![7; (used + 48 + 4).next_multiple_of(512) - used - 48 - 4]);
     let start = 8 * store.shared().head.tail().unit() as usize;
     assert_eq!(start % 512, 0);
-    leave(&store, &[1, 2], &VALUE, left);
-    let kept = Rc::new(RefCell::new(log_bytes(dir.path())));
-    let log = std::fs::metadata(dir.path().join("log.0000001")).unwrap().ino();
-    let (path, seen) = (dir.path().to_owned(), Rc::clone(&kept));
+    leave(&store);
+    let (path, kept) = (first_segment(&store), Rc::new(RefCell::new(Vec::new())));
+    *kept.borrow_mut() = std::fs::read(&path).unwrap();
+    assert_ne!(kept.borrow()[start..start + 8], [0; 8], "something is left");
+    let (log, seen, synced) = (inode(&store), Rc::clone(&kept), path.clone());
     let hook = move |step: Step| {
         if step == Step::Sync(log) {
-            *seen.borrow_mut() = log_bytes(&path);
+            *seen.borrow_mut() = std::fs::read(&synced)?;
         }
         Ok(())
     };
     watch(hook, || work(&store));
     drop((store, first));
-    let log = std::fs::File::options().write(true).open(dir.path().join("log.0000001")).unwrap();
+    let log = std::fs::File::options().write(true).open(path).unwrap();
     log.write_all_at(&kept.borrow()[start..start + 1024], start as u64).unwrap();
     let _boot = boot(2);
     let store = open(dir.path(), 1 << 30);
@@ -97,51 +115,68 @@ fn cut_after(left: Left, work: impl Fn(&Store)) -> Vec<u32> {
     (0..6).filter(|key| get(&store, *key).is_some()).collect()
 }
 
+fn inode(store: &Store) -> u64 {
+    std::fs::metadata(first_segment(store)).unwrap().ino()
+}
+
+/// By this process, which then does not know the state, or by another one, so that it does.
+fn left_by(is_other: bool, left: Left) -> impl Fn(&Store) {
+    move |store| match is_other {
+        false => leave(store, &[1, 2], &VALUE, left),
+        true => killed_at(|_| false, || leave(store, &[1, 2], &VALUE, left)),
+    }
+}
+
+fn three_puts(store: &Store) {
+    (3..6).for_each(|key| put(store, key, &VALUE));
+}
+
 #[test]
 fn what_was_not_committed_takes_no_place_of_what_came_after() {
-    let work = |store: &Store| (3..6).for_each(|key| put(store, key, &VALUE));
-    assert_eq!(cut_after(Left::Plain, work), [0], "1 was never there, and 4 came after 3");
+    for is_other in [false, true] {
+        let there = cut_after(left_by(is_other, Left::Plain), three_puts);
+        assert_eq!(there, [0], "1 was never there, and 4 came after 3");
+    }
 }
 
 #[test]
 fn a_killed_transaction_does_not_mix_with_the_next_one() {
     let work = |store: &Store| transact(store, || (3..5).for_each(|key| put(store, key, &VALUE)));
-    assert_eq!(cut_after(Left::Whole, work), [0], "1 is of the one, 4 of the other");
-}
-
-fn has_begun_another(store: &Store) -> bool {
-    let next = store.shared().head.tail().segment().next();
-    std::fs::exists(store.directory().join(next.file_name())).unwrap()
-}
-
-#[test]
-fn segments_begun_for_what_was_not_committed_are_deleted_by_the_next_write() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), 100_000);
-    put(&store, 0, b"v");
-    leave(&store, &(1..60).collect::<Vec<_>>(), &VALUE, Left::Whole);
-    assert!(has_begun_another(&store));
-    put(&store, 1, b"v");
-    assert!(!has_begun_another(&store));
-    check(&store);
+    for is_other in [false, true] {
+        let there = cut_after(left_by(is_other, Left::Whole), work);
+        assert_eq!(there, [0], "1 is of the one, 4 of the other");
+    }
 }
 
 #[test]
-fn a_transaction_that_fails_gives_its_segments_back_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), 100_000);
-    put(&store, 0, b"v");
-    let count = std::cell::Cell::new(0);
-    let fills = move |step: Step| match step {
-        Step::Call("allocate") if count.replace(count.get() + 1) >= 4 => {
-            Err(std::io::ErrorKind::StorageFull.into())
-        }
-        _ => Ok(()),
+fn who_is_killed_before_the_disk_has_the_blanks_leaves_the_waiting_to_the_next() {
+    let work = |store: &Store| {
+        let log = inode(store);
+        killed_at(move |step| step == Step::Sync(log), || put(store, 3, &VALUE));
+        three_puts(store);
     };
-    let begun = store.begin(PATIENCE).unwrap();
-    (1..60).for_each(|key| put(&store, key, &VALUE));
-    assert!(watch(fills, || begun.commit()).is_err());
-    assert!(!has_begun_another(&store));
-    put(&store, 1, b"v");
+    assert_eq!(cut_after(left_by(false, Left::Plain), work), [0]);
+}
+
+#[test]
+fn nothing_is_written_before_the_disk_has_the_blanks() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 0, b"v");
+    leave(&store, &[1, 2], &VALUE, Left::Plain);
+    let (log, syncs) = (inode(&store), Rc::new(Cell::new(0)));
+    let count = Rc::clone(&syncs);
+    let fails_once = move |step: Step| {
+        count.set(count.get() + u32::from(step == Step::Sync(log)));
+        match step == Step::Sync(log) && count.get() == 1 {
+            true => Err(std::io::ErrorKind::Other.into()),
+            false => Ok(()),
+        }
+    };
+    watch(fails_once, || {
+        assert!(store.write(PATIENCE, |_| Ok(())).is_err());
+        put(&store, 3, &VALUE);
+    });
+    assert_eq!((syncs.get(), get(&store, 1)), (2, None));
     check(&store);
 }

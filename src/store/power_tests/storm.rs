@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::disk::{Disk, Image};
-use super::killed::{Left, leave};
+use super::killed::{Left, killed_at, leave};
 use crate::error::Result;
 use crate::store::Store;
 use crate::store::crash_tests::{
@@ -38,8 +38,8 @@ enum Deed {
     /// What every write does with `Durability::Sync`.
     SyncLog,
     Reopen,
-    /// A writer is killed before it can commit this.
-    Leave(Left, Vec<u32>, usize),
+    /// A writer is killed before it can commit this: one of another process, or one like that.
+    Leave(Left, Vec<u32>, usize, bool),
 }
 
 impl Deed {
@@ -51,7 +51,7 @@ impl Deed {
                 let left = [Left::Plain, Left::Half, Left::Whole][random.below(3) as usize];
                 let keys =
                     (0..1 << random.below(6)).map(|_| random.below(1 << 32) as u32).collect();
-                Deed::Leave(left, keys, random.below(200) as usize)
+                Deed::Leave(left, keys, random.below(200) as usize, random.below(2) == 0)
             }
             _ => Deed::Do(Operation::random(random, step)),
         }
@@ -63,7 +63,7 @@ impl Deed {
 
     /// What a cut may leave of it although it was never committed, in order.
     fn in_doubt(&self, model: &Model) -> Vec<Model> {
-        let Deed::Leave(left, keys, len) = self else { return Vec::new() };
+        let Deed::Leave(left, keys, len, _) = self else { return Vec::new() };
         let mut model = model.clone();
         let more = keys.iter().map(|key| {
             model.insert(key.to_be_bytes().to_vec(), vec![0xEE; *len]);
@@ -97,8 +97,15 @@ impl Deed {
                 *store = Some(open(path));
                 Ok(())
             }
-            Deed::Leave(left, keys, len) => {
-                leave(open_store, keys, &vec![0xEE; *len], *left);
+            Deed::Leave(left, keys, len, is_other) => {
+                let leave = || leave(open_store, keys, &vec![0xEE; *len], *left);
+                // What another process waits the disk for is not seen: it has nothing to wait for.
+                open_store.write(PATIENCE, |writer| writer.begin_changes())?;
+                if *is_other {
+                    killed_at(|_| false, leave)
+                } else {
+                    leave()
+                }
                 Ok(())
             }
         }
@@ -255,11 +262,13 @@ impl Storm {
                 operation.apply(&mut model);
             }
             let (result, images) = self.cut_in(&disk, deed.rate(), || deed.run(path, &mut store));
+            // Of another process no step was seen.
+            disk.borrow_mut().look_again();
             let what: String = format!("{deed:?}").chars().take(100).collect();
             let what = format!("{name}, operation {step}, {what}");
             result.unwrap_or_else(|error| panic!("{what}: {error}"));
-            // Nobody has written since, and syncing the log does not.
-            if !matches!(deed, Deed::SyncLog) {
+            // Nobody has written since: neither syncing the log nor opening does.
+            if !matches!(deed, Deed::SyncLog | Deed::Reopen) {
                 doubts = deed.in_doubt(&model);
             }
             doubts.iter().for_each(|model| allowed.push(model));
