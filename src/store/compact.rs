@@ -82,6 +82,8 @@ impl Writer<'_> {
         if !has_spares && self.state.first != self.tail.segment() {
             self.drain(LOOKS + units / 2, MOVES + 3 * units)?;
         }
+        // As draining has left them: it may have begun a segment, and given one up.
+        let (log, spare) = (8 * self.state.log_units, 8 * self.state.spare_units);
         if spare != 0 && log > allowed + 2 * segment {
             self.discard_surplus(DISCARDS, |writer| writer.allowance().0)?;
         }

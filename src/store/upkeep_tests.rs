@@ -10,7 +10,8 @@ use crate::error::ErrorKind;
 use crate::format::entry::{ACCESS, PAGE_ENTRIES};
 use crate::format::key::CONTROL_KEY;
 use crate::format::record::{Header, Kind};
-use crate::store::space::segment_units;
+use crate::format::settings::{PowerLoss, Settings};
+use crate::store::space::{most_dead, segment_units};
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
 use crate::sys::testing::{Step, watch};
@@ -68,6 +69,32 @@ fn draining_stops_while_three_drained_files_wait() {
         most = most.max(spare / segment);
     }
     assert!(most >= 3, "no more than {most}");
+    check(&store);
+}
+
+#[test]
+fn what_draining_leaves_too_much_goes_with_the_same_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 2 << 20);
+    // Nobody waits for the disk: each drained file can go.
+    let settings = Settings { power_loss: PowerLoss::Clear, ..store.settings() };
+    store.write(PATIENCE, |writer| writer.set_settings(&settings)).unwrap();
+    let look = |what: &str| {
+        let (state, (log, live, segment)) = (store.state(), sizes(&store));
+        let allowed = live + most_dead(store.shared(), &state, &settings);
+        let is_kept = state.spare_units == 0 || log <= allowed + 2 * segment;
+        assert!(is_kept, "{log} bytes of log, {allowed} allowed, segments of {segment}: {what}");
+    };
+    for round in 0..4 {
+        for key in 0..1500 {
+            put(&store, key, &[7; 300]);
+            look(&format!("{round}, put {key}"));
+        }
+        for key in 0..1500 {
+            assert!(remove(&store, key));
+            look(&format!("{round}, removal {key}"));
+        }
+    }
     check(&store);
 }
 

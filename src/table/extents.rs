@@ -28,6 +28,8 @@ use crate::table::{Line, Space};
 
 /// Disk space is allocated in steps of this many bytes.
 const STEP_BYTES: u64 = 256 * 1024;
+/// File systems give space in blocks of this many bytes.
+const BLOCK_BYTES: u64 = 4096;
 const MAX_EXTENTS: usize = 36;
 
 const BUCKETS_NAME: &str = "table";
@@ -69,6 +71,16 @@ impl Extents {
     fn extent_bytes(&self, extent: usize) -> u64 {
         let units = if extent == 0 { self.base } else { self.base << (extent - 1) };
         units * self.unit_words as u64 * 8
+    }
+
+    /// Bytes on disk of the files that so many units take.
+    fn allocated_bytes(&self, units: u64) -> u64 {
+        let Some(last) = units.checked_sub(1) else { return 0 };
+        let (last, index) = self.place(last);
+        let whole = (0..last).map(|extent| self.extent_bytes(extent));
+        let steps = ((index + 1) * self.unit_words as u64 * 8).next_multiple_of(STEP_BYTES);
+        let bytes = whole.chain([steps.min(self.extent_bytes(last))]);
+        bytes.map(|bytes| bytes.next_multiple_of(BLOCK_BYTES)).sum()
     }
 
     fn file_name(&self, generation: u64, extent: usize) -> String {
@@ -304,14 +316,10 @@ impl TableFiles {
 
     /// Bytes of disk space that a table of this size takes.
     pub(crate) fn allocated_bytes(&self, buckets: u64, overflows: u64, pages: u64) -> u64 {
-        let rounded = |units: u64, extents: &Extents| {
-            let bytes = units * extents.unit_words as u64 * 8;
-            let first = extents.extent_bytes(0);
-            if bytes <= first { first } else { bytes.next_multiple_of(STEP_BYTES).min(bytes * 2) }
-        };
-        rounded(buckets, &self.buckets)
-            + if overflows == 0 { 0 } else { rounded(overflows, &self.overflows) }
-            + rounded(pages, &self.pages)
+        [(buckets, &self.buckets), (overflows, &self.overflows), (pages, &self.pages)]
+            .into_iter()
+            .map(|(units, extents)| extents.allocated_bytes(units))
+            .sum()
     }
 
     /// The names of all table files in the directory that are not of this generation.

@@ -1,8 +1,9 @@
 //! Files of the table: where a unit is, when there is space for it, and which file is shown.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::*;
 use crate::sys::testing::{Step, watch};
-use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
 
 /// A table of generation 1 in a directory of its own.
@@ -235,14 +236,22 @@ fn files_are_told_by_their_generation() {
 #[test]
 fn the_space_of_a_table_is_counted_as_it_is_allocated() {
     let (_place, table) = table();
-    let (buckets, overflows, pages) = (64 * 64, 64 * 64, 2 * 2112);
+    let (buckets, overflows, pages) = (64 * 64, 64 * 64, 2 * 4096);
     assert_eq!(table.allocated_bytes(1, 0, 1), buckets + pages);
     assert_eq!(table.allocated_bytes(64, 0, 2), buckets + pages);
     assert_eq!(table.allocated_bytes(64, 1, 2), buckets + overflows + pages);
-    // No more than twice what is needed, and in whole steps where these are smaller.
-    assert_eq!(table.allocated_bytes(65, 0, 2), 2 * 65 * 64 + pages);
+    // All of an extent, and in whole steps where these are smaller.
+    assert_eq!(table.allocated_bytes(65, 0, 2), 2 * 64 * 64 + pages);
     let many = 3 * STEP_BYTES / 64;
     assert_eq!(table.allocated_bytes(many, 0, 2), 3 * STEP_BYTES + pages);
-    assert_eq!(table.allocated_bytes(many + 1, 65, 2), 4 * STEP_BYTES + 2 * 65 * 64 + pages);
-    assert_eq!(table.allocated_bytes(64, 0, 3), buckets + 2 * 3 * 2112);
+    assert_eq!(table.allocated_bytes(many + 1, 65, 2), 4 * STEP_BYTES + 2 * 64 * 64 + pages);
+    assert_eq!(table.allocated_bytes(64, 0, 3), buckets + 2 * pages);
+    table.begin_generation(1).unwrap();
+    table.ensure_bucket(1, 64).unwrap();
+    table.ensure_overflow(1, 0).unwrap();
+    table.ensure_page(1, 2).unwrap();
+    let on_disk =
+        |name: &String| 512 * table.dir.file(name, false).unwrap().metadata().unwrap().blocks();
+    let on_disk: u64 = table.files(1).iter().map(on_disk).sum();
+    assert!(on_disk <= table.allocated_bytes(65, 1, 3), "{on_disk} bytes on disk");
 }
