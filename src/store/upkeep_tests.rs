@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, telling, transact};
 use crate::error::ErrorKind;
-use crate::format::entry::{ACCESS, PAGE_ENTRIES};
+use crate::format::entry::{ACCESS, Access, PAGE_ENTRIES};
 use crate::format::key::CONTROL_KEY;
 use crate::format::record::{Header, Kind};
+use crate::format::settings::Eviction;
 use crate::store::space::segment_units;
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
@@ -263,4 +264,28 @@ fn each_entry_is_met_by_chance_and_nothing_else() {
         Ok(())
     };
     store.write(PATIENCE, work).unwrap();
+}
+
+#[test]
+fn a_hit_is_noted_as_the_policy_needs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let key = 1u32.to_be_bytes();
+    let hit = store.get(store.hashed(&key), None, &mut Vec::new()).unwrap().unwrap();
+    let access = &pages::entry(&store.shared().table, hit.entry).unwrap()[ACCESS];
+    access.store(Access::new(100, 0).0, Ordering::Relaxed);
+    for (policy, expected) in [
+        (Eviction::None, (100, 0)),
+        (Eviction::LeastRecentlyStored, (100, 0)),
+        (Eviction::LeastRecentlyUsed, (200, 0)),
+        (Eviction::LeastFrequentlyUsed, (200, 1)),
+        (Eviction::LeastFrequentlyUsed, (200, 2)),
+        (Eviction::Sieve, (200, 1)),
+        (Eviction::Sieve, (200, 1)),
+    ] {
+        store.mark_used(&hit, policy, 200);
+        let noted = Access(access.load(Ordering::Relaxed));
+        assert_eq!((noted.time_ms(), noted.uses()), expected, "{policy:?}");
+    }
 }
