@@ -93,7 +93,7 @@ fn the_fullest_is_the_first_and_gives_when_all_take_too_much() {
     let (_dirs, stores) = sharing(3, limit);
     let places = places(&stores);
     let fill = |index: usize, keys| (0..keys).for_each(|key| put(&stores[index], key, &[7; 1000]));
-    (fill(0, 50), fill(1, 450), fill(2, 100));
+    [(0, 50), (1, 450), (2, 100)].into_iter().for_each(|(index, keys)| fill(index, keys));
     let all: Vec<_> = [1, 2, 0].map(|index| (index, taken(&stores[index]))).to_vec();
     assert_eq!(places[0].budget.fullest_first(), all);
     let segment = |index: usize| {

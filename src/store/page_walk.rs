@@ -167,3 +167,32 @@ impl Writer<'_> {
         overlay.map_or_else(Vec::new, |it| it.all().map(|(key, at)| (key.to_vec(), at)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::stress_tests::{PATIENCE, open, put, transact};
+
+    #[test]
+    fn a_walk_whose_page_left_the_list_goes_on_with_the_one_before_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1 << 30);
+        const PAGES: usize = 100;
+        transact(&store, || (0..PAGES as u32 * 64).for_each(|key| put(&store, key, b"v")));
+        let work = |writer: &mut Writer<'_>| {
+            let (mut cursor, mut all) = (PageCursor::default(), Vec::new());
+            while let Some(page) = writer.page(&mut cursor)? {
+                all.push((page.number, cursor.row, page.entries.len()));
+            }
+            assert!(all.len() == PAGES && all.iter().all(|(_, _, entries)| *entries == 64));
+            for (place, (number, row, _)) in all.iter().enumerate() {
+                let mut cursor =
+                    PageCursor { last: Some((*number, 0)), row: *row, ..PageCursor::default() };
+                // It may hold what was merged into it.
+                assert_eq!(writer.page(&mut cursor)?.unwrap().number, all[place].0, "{place}");
+            }
+            Ok(())
+        };
+        store.write(PATIENCE, work).unwrap();
+    }
+}

@@ -63,7 +63,7 @@ fn a_walk_whose_page_was_merged_goes_on_where_it_was() {
         (0..2000).filter(|key| key % 5 != 0).for_each(|key| assert!(remove(&store, key)));
         assert_ne!(store.state().numbered, merged, "no pages were merged");
         let rest: Vec<u32> = std::iter::from_fn(next).collect();
-        let is_kept = |key: &u32| key % 5 == 0;
+        let is_kept = |key: &u32| key.is_multiple_of(5);
         let met: Vec<u32> = first.into_iter().filter(is_kept).chain(rest).collect();
         let all = (0..2000).filter(is_kept);
         let all: Vec<u32> = if back { all.rev().collect() } else { all.collect() };

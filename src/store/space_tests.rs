@@ -227,3 +227,18 @@ fn nobody_waits_for_the_disk_where_power_loss_clears() {
         check(&store);
     }
 }
+
+#[test]
+fn a_segment_has_room_for_two_of_the_record_that_it_begins_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    for len in [70_000, 100_000] {
+        put(&store, 2, &vec![7; len]);
+        let segment = store.shared().head.tail().segment();
+        let bytes = dir.path().join(segment.file_name()).metadata().unwrap().len();
+        assert_eq!(bytes, 256 * KIB, "{len} bytes");
+    }
+    assert_eq!(store.shared().head.tail().segment().number(), 2);
+    check(&store);
+}

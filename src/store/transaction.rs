@@ -321,8 +321,8 @@ impl Writer<'_> {
         *self.state = before;
         self.recover()?;
         for change in &removed {
-            if let Some((_, entry, _)) = change.previous {
-                self.maintain_after_removal(entry, 0)?;
+            if let Some((_, entry, old)) = change.previous {
+                self.maintain_after_removal(entry, old.units())?;
             }
         }
         self.maintain(units)

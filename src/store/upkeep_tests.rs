@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 
 use super::stress_tests::{PATIENCE, check, get, open, put, put_in, remove, telling, transact};
 use crate::error::ErrorKind;
-use crate::format::entry::{ACCESS, PAGE_ENTRIES};
+use crate::format::entry::{ACCESS, Access, PAGE_ENTRIES};
 use crate::format::key::CONTROL_KEY;
 use crate::format::record::{Header, Kind};
-use crate::format::settings::{PowerLoss, Settings};
+use crate::format::settings::{Eviction, PowerLoss, Settings};
 use crate::store::space::{most_dead, segment_units};
-use crate::store::writer::PutValue;
+use crate::store::writer::{FoundAt, PutValue};
 use crate::store::{Store, Writer};
 use crate::sys::testing::{Step, watch};
 use crate::table::pages;
@@ -290,4 +290,67 @@ fn each_entry_is_met_by_chance_and_nothing_else() {
         Ok(())
     };
     store.write(PATIENCE, work).unwrap();
+}
+
+#[test]
+fn a_hit_is_noted_as_the_policy_needs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let key = 1u32.to_be_bytes();
+    let hit = store.get(store.hashed(&key), None, &mut Vec::new()).unwrap().unwrap();
+    let access = &pages::entry(&store.shared().table, hit.entry).unwrap()[ACCESS];
+    access.store(Access::new(100, 0).0, Ordering::Relaxed);
+    for (policy, expected) in [
+        (Eviction::None, (100, 0)),
+        (Eviction::LeastRecentlyStored, (100, 0)),
+        (Eviction::LeastRecentlyUsed, (200, 0)),
+        (Eviction::LeastFrequentlyUsed, (200, 1)),
+        (Eviction::LeastFrequentlyUsed, (200, 2)),
+        (Eviction::Sieve, (200, 1)),
+        (Eviction::Sieve, (200, 1)),
+    ] {
+        store.mark_used(&hit, policy, 200);
+        let noted = Access(access.load(Ordering::Relaxed));
+        assert_eq!((noted.time_ms(), noted.uses()), expected, "{policy:?}");
+    }
+}
+
+#[test]
+fn records_say_the_number_of_their_entry_unless_pages_were_merged_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let is_numbered = |key: u32| {
+        let key = key.to_be_bytes();
+        let work = |writer: &mut Writer<'_>| {
+            let FoundAt::Log(at) = writer.find(store.hashed(&key))?.unwrap().place else {
+                panic!("no transaction is open")
+            };
+            Ok(writer.is_numbered(at))
+        };
+        store.write(PATIENCE, work).unwrap()
+    };
+    (0..1000).for_each(|key| put(&store, key, b"v"));
+    assert!(is_numbered(0) && is_numbered(999));
+    (0..1000).filter(|key| key % 5 != 0).for_each(|key| assert!(remove(&store, key)));
+    assert!(!is_numbered(0) && !is_numbered(995));
+    put(&store, 0, b"new");
+    assert!(is_numbered(0) && !is_numbered(995));
+}
+
+#[test]
+fn a_write_makes_no_call_of_the_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..10).for_each(|key| put(&store, key, b"v"));
+    let refused = |step: Step| match step {
+        Step::Store => Ok(()),
+        other => panic!("{other:?}"),
+    };
+    watch(refused, || {
+        (5..15).for_each(|key| put(&store, key, b"new"));
+        (0..5).for_each(|key| assert!(remove(&store, key)));
+        transact(&store, || (0..10).for_each(|key| put(&store, key, b"last")));
+    });
+    check(&store);
 }

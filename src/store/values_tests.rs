@@ -46,7 +46,11 @@ fn files(store: &Store) -> usize {
 }
 
 fn put_file(store: &Store) -> FileRef {
-    let staged = store.stage_bytes(&[8; 100], PATIENCE).unwrap();
+    put_file_of(store, 100)
+}
+
+fn put_file_of(store: &Store, len: usize) -> FileRef {
+    let staged = store.stage_bytes(&vec![8; len], PATIENCE).unwrap();
     let file = staged.reference();
     let work = |writer: &mut Writer<'_>| put_in(store, writer, b"key", PutValue::Staged(staged));
     store.write(PATIENCE, work).unwrap();
@@ -95,4 +99,20 @@ fn a_value_file_that_is_on_disk_stays_until_what_came_after_it_is() {
     assert!(!is_there(third) && is_there(fourth), "the third has never been on disk");
     store.compact(PATIENCE).unwrap();
     assert_eq!((files(&store), is_there(fourth)), (1, true));
+}
+
+/// Large: of an eighth of the limit, all together.
+#[test]
+fn files_that_wait_for_the_disk_are_few_and_not_large() {
+    for (len, count) in [(140_000, 1), (60_000, 3), (1000, 8)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1 << 20);
+        put_file_of(&store, len);
+        for waiting in 1..=count {
+            store.sync_log().unwrap();
+            put_file_of(&store, len);
+            let expected = if waiting < count { waiting + 1 } else { 1 };
+            assert_eq!(files(&store), expected, "{waiting} of {len} bytes");
+        }
+    }
 }

@@ -362,3 +362,14 @@ fn what_has_got_another_entry_is_drained_as_current() {
     drain();
     look(&kept, 2);
 }
+
+#[test]
+fn what_only_has_the_name_of_a_segment_is_no_part_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..100).for_each(|key| put(&store, key, b"v"));
+    std::fs::write(dir.path().join("log.0000100"), b"short").unwrap();
+    assert_eq!(store.repair(PATIENCE).unwrap(), []);
+    assert!((0..100).all(|key| get(&store, key).unwrap() == b"v"));
+    check(&store);
+}

@@ -203,7 +203,7 @@ impl<'a> Writer<'a> {
         let (hash, tag) = (key.hash, put.tag);
         let place = self.at_hand.take();
         self.apply(&Record { at, header, hash, tag, arguments: [0; 3], old, place })?;
-        self.maintain(header.units())
+        self.maintain(header.units() + old.map_or(0, |old| old.units()))
     }
 
     /// Removes a found key. `flags` say why: 0, `CULLED` or `EXPIRED`.
@@ -232,7 +232,8 @@ impl<'a> Writer<'a> {
         let at = self.append(&header, &[])?;
         let job = Record::job(at, header, [0; 3]);
         self.commit_one(&Record { old, hash, place: self.at_hand.take(), ..job })?;
-        self.maintain_after_removal(header.entry, header.units())
+        let dead = header.units() + old.map_or(0, |old| old.units());
+        self.maintain_after_removal(header.entry, dead)
     }
 
     /// Makes sure that applying will find the page of an entry: before anything is committed.
