@@ -3,6 +3,7 @@
 //! ```text
 //! byte    0  magic, version, store id, hash key, CRC-32: never written again after creation
 //! byte  512  boot id, device, inode, clean flag, failed-sync mark: one sector of their own
+//! byte  640  promised
 //! byte 1024  lock word (32 bits)
 //! byte 1088  tail
 //! byte 1152  applied
@@ -31,6 +32,7 @@ pub(crate) const DEVICE: usize = BOOT + 2;
 pub(crate) const INODE: usize = BOOT + 3;
 pub(crate) const CLEAN: usize = BOOT + 4;
 pub(crate) const SYNC_FAILED: usize = BOOT + 5;
+pub(crate) const PROMISED: usize = 640 / 8;
 pub(crate) const TAIL: usize = 1088 / 8;
 pub(crate) const APPLIED: usize = 1152 / 8;
 pub(crate) const GEOMETRY: usize = 1216 / 8;

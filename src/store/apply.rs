@@ -83,7 +83,7 @@ impl Writer<'_> {
             Kind::Put => return self.apply_put(state, record),
             Kind::Delete => return self.apply_delete(state, record),
             Kind::Commit => {}
-            Kind::Settle => return self.settle(Location::from_bits(first)),
+            Kind::Settle => return self.settle(record.at, Location::from_bits(first)),
             Kind::Seal => {
                 state.log_units = (state.log_units + first).saturating_sub(second);
                 if second != 0 {
@@ -105,6 +105,10 @@ impl Writer<'_> {
                 state.numbered = record.at;
             }
             Kind::Spill => {
+                // The chain is followed to its end first: what is not mapped is not cut off.
+                let failures = table.failures();
+                publish::has_vacancies(table, first, usize::MAX);
+                table.believe(failures)?;
                 publish::spill(table, first, second as u32);
                 state.overflows = state.overflows.max(second + 1);
             }
@@ -246,7 +250,7 @@ impl Writer<'_> {
         if let Some(file) = self.file_of(header.previous, &old)? {
             state.file_bytes = state.file_bytes.saturating_sub(file.disk_bytes());
             if kept != Some(file) && header.flags & TRANSACTION == 0 {
-                self.shared.bury(header.previous, &old, file);
+                self.shared.bury(record.at, header.previous, &old, file);
             }
         }
         Ok(())
@@ -267,7 +271,7 @@ impl Writer<'_> {
 
     /// Clears what the transaction that begins at `start` left pending: its slots lose the mark,
     /// its tombstones go, and so do the files of the records that it replaced.
-    fn settle(&self, start: Location) -> Result<()> {
+    fn settle(&self, settled: Location, start: Location) -> Result<()> {
         let table = &self.shared.table;
         let buckets = self.state.geometry.buckets();
         publish::count_move(table);
@@ -286,14 +290,14 @@ impl Writer<'_> {
                     let tail = header.front_len();
                     let kept =
                         body.get(tail..).filter(|_| header.is_file()).and_then(FileRef::decode);
-                    self.delete_previous_file(&header, kept)?;
+                    self.delete_previous_file(settled, &header, kept)?;
                 }
                 (Kind::Delete, Some(hash)) if header.flags & TRANSACTION != 0 => {
                     if let Some(place) = publish::find(table, buckets, hash, at) {
                         place.publish(Slot::EMPTY);
                     }
                     pages::remove(table, header.entry);
-                    self.delete_previous_file(&header, None)?;
+                    self.delete_previous_file(settled, &header, None)?;
                 }
                 _ => {}
             }
@@ -302,13 +306,18 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn delete_previous_file(&self, header: &Header, kept: Option<FileRef>) -> Result<()> {
+    fn delete_previous_file(
+        &self,
+        at: Location,
+        header: &Header,
+        kept: Option<FileRef>,
+    ) -> Result<()> {
         let old = if header.previous.is_none() { None } else { self.header(header.previous)? };
         if let Some(old) = old
             && let Some(file) = self.file_of(header.previous, &old)?
             && kept != Some(file)
         {
-            self.shared.bury(header.previous, &old, file);
+            self.shared.bury(at, header.previous, &old, file);
         }
         Ok(())
     }

@@ -111,7 +111,7 @@ impl Shared {
             )
             .at(self.dir.path()));
         }
-        let tail = self.head.tail();
+        let tail = self.head.promise();
         let mut segment = self.synced().segment();
         if segment.is_after(tail.segment()) {
             segment = tail.segment();

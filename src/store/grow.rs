@@ -36,9 +36,11 @@ impl Writer<'_> {
         if self.shared.table.bucket(bucket).is_none() {
             return Err(Error::corrupt(self.shared.dir.path(), "a file of the table is missing"));
         }
-        while !publish::has_vacancies(&self.shared.table, bucket, count) {
+        let (table, failures) = (&self.shared.table, self.shared.table.failures());
+        while !publish::has_vacancies(table, bucket, count) {
+            table.believe(failures)?;
             let overflow = self.state.overflows;
-            self.shared.table.ensure_overflow(self.state.geometry.generation(), overflow)?;
+            table.ensure_overflow(self.state.geometry.generation(), overflow)?;
             self.job(Kind::Spill, &[bucket, overflow])?;
         }
         Ok(())

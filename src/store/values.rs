@@ -193,16 +193,18 @@ impl Shared {
         }
     }
 
-    /// Deletes the file of the value at `previous`, which has been replaced or removed. If that
-    /// value is on disk, its file stays until what came after it is on disk, too.
-    pub(crate) fn bury(&self, previous: Location, old: &Header, file: FileRef) {
-        let synced = self.synced();
-        let is_synced = |at: Location| !at.is_none() && at != synced && synced.is_at_or_after(at);
-        // A record that was moved may be on disk at its former place.
-        let was_synced = old.flags & KEEP_ACCESS != 0 && is_synced(old.previous);
-        let is_durable = self.head.settings().power_loss == PowerLoss::Recover
-            && (is_synced(previous) || was_synced);
-        if is_durable {
+    /// Deletes the file of the value at `previous`, which the record at `at` has replaced or removed.
+    /// If that value can be on disk, or can be said to be before this record is, its file stays until
+    /// this record is on disk, too. A segment is waited for as a whole, so it goes at once if both are
+    /// in the same one, and nobody waits for what lies before this record.
+    pub(crate) fn bury(&self, at: Location, previous: Location, old: &Header, file: FileRef) {
+        let is_before =
+            |end: Location| !end.is_none() && end != previous && end.is_at_or_after(previous);
+        // Of a record that was moved, or touched, another one may be on disk.
+        let is_other = old.flags & KEEP_ACCESS != 0 || previous.segment() != at.segment();
+        let can_be_durable =
+            is_other || is_before(self.head.promised()) || is_before(self.synced());
+        if can_be_durable && self.head.settings().power_loss == PowerLoss::Recover {
             self.process().buried.lock().push(file);
             self.process().ask_for_sync(false);
         } else {

@@ -1,13 +1,15 @@
 //! Value files: written whole or not at all, and kept as long as the disk may need them.
 
+use std::cell::Cell;
 use std::io::{self, Read};
+use std::rc::Rc;
 
-use super::stress_tests::{PATIENCE, open, put_in};
+use super::stress_tests::{PATIENCE, open, put, put_in};
 use crate::error::ErrorKind;
 use crate::format::record::FileRef;
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
-use crate::sys::testing::{Step, watch};
+use crate::sys::testing::{Child, Step, watch};
 
 /// Gives one byte at a time, after an interruption each; then an end, or an error.
 struct Halting {
@@ -115,4 +117,81 @@ fn files_that_wait_for_the_disk_are_few_and_not_large() {
             assert_eq!(files(&store), expected, "{waiting} of {len} bytes");
         }
     }
+}
+
+fn replace(store: &Store) {
+    let work = |writer: &mut Writer<'_>| put_in(store, writer, b"key", PutValue::Bytes(b"v"));
+    store.write(PATIENCE, work).unwrap();
+}
+
+#[test]
+fn a_value_file_that_cannot_be_on_disk_goes_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put_file(&store);
+    replace(&store);
+    assert_eq!(files(&store), 0);
+}
+
+/// Its segment can be synced, and what replaced it be lost.
+#[test]
+fn a_value_file_named_in_an_older_segment_stays() {
+    for is_transaction in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1 << 30);
+        put_file(&store);
+        if is_transaction {
+            // The commit lies in the next segment, the record that it is for in this one.
+            let begun = store.begin(PATIENCE).unwrap();
+            replace(&store);
+            (0..100).for_each(|key| put(&store, key, &[7; 1000]));
+            begun.commit().unwrap();
+        } else {
+            store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
+            replace(&store);
+        }
+        assert_eq!(files(&store), 1, "{is_transaction}");
+    }
+}
+
+/// This process does not know how far the other one has got, or will get.
+#[test]
+fn a_value_file_that_another_process_syncs_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put_file(&store);
+    assert!(Child::fork(|| store.sync_log().is_ok()).succeeded());
+    replace(&store);
+    assert_eq!(files(&store), 1);
+}
+
+#[test]
+fn a_value_file_of_a_record_that_was_moved_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put_file(&store);
+    let last = store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
+    while store.write(PATIENCE, |writer| writer.drain_to(last)).unwrap() {}
+    replace(&store);
+    assert_eq!(files(&store), 1);
+}
+
+/// What is replaced between the look at the end of the log and the promise is synced, too.
+#[test]
+fn a_sync_goes_on_to_where_the_log_ends_once_it_has_promised() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put_file(&store);
+    let before = store.shared().head.tail();
+    let is_done = Rc::new(Cell::new(false));
+    let (other, done) = (store.clone(), Rc::clone(&is_done));
+    let hook = move |step: Step| {
+        if step == Step::Store && !done.replace(true) {
+            replace(&other);
+        }
+        Ok(())
+    };
+    let promised = watch(hook, || store.shared().head.promise());
+    assert!(is_done.get() && promised != before);
+    assert_eq!(promised, store.shared().head.tail());
 }

@@ -181,6 +181,16 @@ impl AtomicU64 {
         let _ = step(Step::Store);
         self.0.store(value, ordering);
     }
+
+    pub(crate) fn fetch_update(
+        &self,
+        stored: Ordering,
+        loaded: Ordering,
+        next: impl FnMut(u64) -> Option<u64>,
+    ) -> Result<u64, u64> {
+        let _ = step(Step::Store);
+        self.0.fetch_update(stored, loaded, next)
+    }
 }
 
 impl Deref for AtomicU64 {

@@ -90,7 +90,8 @@ pub(crate) fn insert<S: Space>(space: &S, first: &Line, slot: Slot, entry: u32) 
     true
 }
 
-/// Links overflow bucket `overflow` to the end of the chain of `bucket`, unless it is linked.
+/// Links overflow bucket `overflow` to the end of the chain of `bucket`, unless it is linked. The end is
+/// where the chain cannot be followed: who calls this has made sure that it is not for want of a map.
 pub(crate) fn spill<S: Space>(space: &S, bucket: u64, overflow: u32) {
     let mut last = None;
     for line in chain(space, bucket) {
@@ -102,10 +103,6 @@ pub(crate) fn spill<S: Space>(space: &S, bucket: u64, overflow: u32) {
     let (Some(last), Some(fresh)) = (last, space.overflow(overflow)) else {
         return;
     };
-    if link_of(last).is_some() {
-        // The rest of the chain cannot be reached; it is not to be cut off.
-        return;
-    }
     for word in fresh {
         word.store(0, Ordering::Relaxed);
     }
