@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{FileRef, Header, KEEP_ACCESS};
 use crate::format::settings::PowerLoss;
+use crate::log::reader;
 use crate::store::page_walk::PageCursor;
 use crate::store::{Shared, Store, Writer};
 use crate::sys::file::Dir;
@@ -198,12 +199,11 @@ impl Shared {
     /// this record is on disk, too. A segment is waited for as a whole, so it goes at once if both are
     /// in the same one, and nobody waits for what lies before this record.
     pub(crate) fn bury(&self, at: Location, previous: Location, old: &Header, file: FileRef) {
-        let is_before =
-            |end: Location| !end.is_none() && end != previous && end.is_at_or_after(previous);
-        // Of a record that was moved, or touched, another one may be on disk.
-        let is_other = old.flags & KEEP_ACCESS != 0 || previous.segment() != at.segment();
-        let can_be_durable =
-            is_other || is_before(self.head.promised()) || is_before(self.synced());
+        let first = self.first_in_segment(at.segment(), previous, old);
+        let is_counted = |end: Location| {
+            first.is_none_or(|first| !end.is_none() && end != first && end.is_at_or_after(first))
+        };
+        let can_be_durable = is_counted(self.head.promised()) || is_counted(self.synced());
         if can_be_durable && self.head.settings().power_loss == PowerLoss::Recover {
             self.process().buried.lock().push(file);
             self.process().ask_for_sync(false);
@@ -211,6 +211,24 @@ impl Shared {
             // Gone already when this is done again after a kill.
             let _ = self.dir.unlink(&file.name());
         }
+    }
+
+    /// The first record of a value that was moved or touched since, if all of its records lie in this
+    /// segment.
+    fn first_in_segment(&self, segment: Segment, last: Location, old: &Header) -> Option<Location> {
+        let (mut at, mut header) = (last, *old);
+        while at.segment() == segment {
+            if header.flags & KEEP_ACCESS == 0 {
+                return Some(at);
+            }
+            if header.previous.is_none() || header.previous.is_at_or_after(at) {
+                return None;
+            }
+            at = header.previous;
+            let words = self.segment(at.segment()).ok().flatten()?;
+            header = reader::header(words, self.identity.store_id, at)?;
+        }
+        None
     }
 
     /// Deletes the files that wait for the disk, when there are many of them, or large ones.
