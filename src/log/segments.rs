@@ -189,17 +189,13 @@ impl Segments {
         let name = segment.file_name();
         let file = match self.dir.create_file(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let file = self.dir.file(&name, true)?;
-                let is_blank = is_blank(&file)?;
-                if is_blank && file.metadata()?.len() == 8 * units {
-                    file
-                } else {
-                    self.dir.unlink(&name)?;
-                    if !is_blank {
-                        // A power cut must not put it in the place of the new one.
-                        self.dir.sync()?;
+                match self.blank_file(segment)? {
+                    Some(file) if file.metadata()?.len() == 8 * units => file,
+                    Some(_) => {
+                        self.dir.unlink(&name)?;
+                        self.dir.create_file(&name)?
                     }
-                    self.dir.create_file(&name)?
+                    None => self.dir.create_file(&name)?,
                 }
             }
             other => other?,
@@ -224,6 +220,23 @@ impl Segments {
             Err(error) => return Err(error),
         }
         Ok(self.reopen(new, is_gone)?.is_some())
+    }
+
+    /// The file that was made for a segment which is still to begin. One that holds records, of a log
+    /// that was given up, is deleted, on disk, too: a power cut must not put it in the place of the new
+    /// one.
+    pub(crate) fn blank_file(&self, segment: Segment) -> io::Result<Option<File>> {
+        let name = segment.file_name();
+        match self.dir.file(&name, true) {
+            Ok(file) if is_blank(&file)? => Ok(Some(file)),
+            Ok(_) => {
+                self.dir.unlink(&name)?;
+                self.dir.sync()?;
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Prepares the pages after byte `from` of a segment for being written, a step at a time.

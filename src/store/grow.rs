@@ -1,9 +1,9 @@
 //! Keeping the table in shape: overflow buckets, splits, pages.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{BITMAP, LIFE, PAGE_ENTRIES};
 use crate::format::record::Kind;
-use crate::format::slot::bucket_of;
+use crate::format::slot::{SLOTS, bucket_of};
 use crate::format::state::Geometry;
 use crate::store::Writer;
 use crate::sys::sync::Ordering;
@@ -37,8 +37,16 @@ impl Writer<'_> {
             return Err(Error::corrupt(self.shared.dir.path(), "a file of the table is missing"));
         }
         let (table, failures) = (&self.shared.table, self.shared.table.failures());
+        // One more where damage has cut the chain off, or made a circle of it.
+        let (mut links, most) = (0, 1 + count.div_ceil(SLOTS));
         while !publish::has_vacancies(table, bucket, count) {
             table.believe(failures)?;
+            if links == most {
+                let what = "so many new keys at once are more than a bucket of the table takes: \
+                            store them in smaller parts";
+                return Err(Error::new(ErrorKind::TooLarge, what).at(self.shared.dir.path()));
+            }
+            links += 1;
             let overflow = self.state.overflows;
             table.ensure_overflow(self.state.geometry.generation(), overflow)?;
             self.job(Kind::Spill, &[bucket, overflow])?;

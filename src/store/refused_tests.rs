@@ -198,3 +198,13 @@ fn a_repair_that_could_not_look_at_everything_finds_no_damage() {
     }
     assert!(done > 0);
 }
+
+#[test]
+fn too_many_new_keys_for_one_bucket_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let refused = store.write(PATIENCE, |writer| writer.vacancies_for(7, 30_000)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge);
+    put(&store, 1, b"v");
+    check(&store);
+}

@@ -288,7 +288,7 @@ impl<'a> Writer<'a> {
             && self.spare_units(state.oldest)? == Some(size)
             && self.is_reusable(state.oldest, settings)?
         {
-            self.reserve_name(next)?;
+            self.make_way(next)?;
             return Ok((size, size));
         }
         match self.write_segment_header(next, size) {
@@ -300,7 +300,7 @@ impl<'a> Writer<'a> {
                 if units < least || !self.is_reusable(state.oldest, settings)? {
                     return Err(error);
                 }
-                self.reserve_name(next)?;
+                self.make_way(next)?;
                 Ok((units, units))
             }
             other => {
@@ -316,10 +316,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// On a full disk, takes the name that a drained file is to get: a name more can need a block
-    /// more for the directory, and one that is there already does not. To be had before the record
-    /// that says so is committed, as applying must not need space.
-    fn reserve_name(&self, next: Segment) -> Result<()> {
+    /// Prepares the name that a drained file is to get: no file with records may have it. On a full disk
+    /// it is taken now: a name more can need a block more for the directory, and one that is there
+    /// already does not. Before the record that says so is committed, as applying must not need space.
+    fn make_way(&self, next: Segment) -> Result<()> {
+        let blank = self.shared.log.blank_file(next);
+        blank
+            .map_err(|source| self.shared.failed("make the segment", &next.file_name(), source))?;
         if !self.shared.process().is_disk_full() {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
 use super::stress_tests::{PATIENCE, open, put, put_in};
@@ -194,4 +195,22 @@ fn a_sync_goes_on_to_where_the_log_ends_once_it_has_promised() {
     let promised = watch(hook, || store.shared().head.promise());
     assert!(is_done.get() && promised != before);
     assert_eq!(promised, store.shared().head.tail());
+}
+
+#[test]
+fn a_value_file_that_was_replaced_is_synced_with_its_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let file = put_file(&store);
+    let inode = std::fs::metadata(store.directory().join(file.name())).unwrap().ino();
+    let segment = store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
+    replace(&store);
+    let is_synced = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&is_synced);
+    let hook = move |step: Step| {
+        seen.set(seen.get() || step == Step::Sync(inode));
+        Ok(())
+    };
+    watch(hook, || store.shared().sync_segment(segment, None)).unwrap();
+    assert!(is_synced.get());
 }

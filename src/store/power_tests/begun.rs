@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 
 use super::killed::{Left, VALUE, killed_at, leave};
 use super::{boot, check, open, put};
@@ -105,4 +106,33 @@ fn a_segment_that_a_killed_rebuild_has_not_deleted_is_not_used() {
     let store = open(dir.path(), 100_000);
     assert!(has_begun_another(&store));
     assert_begins_blank(&store);
+}
+
+#[test]
+fn a_drained_file_does_not_get_the_name_of_one_that_holds_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    let turn = || (0..20).for_each(|key| put(&store, key, &[7; 300]));
+    (0..50).for_each(|_| turn());
+    let ahead = (0..6).fold(store.shared().head.tail().segment(), |segment, _| segment.next());
+    let path = store.directory().join(ahead.file_name());
+    std::fs::write(&path, [0xEE; 8192]).unwrap();
+    let (stale, met) = (path, Rc::new(Cell::new(0)));
+    let seen = Rc::clone(&met);
+    let hook = move |step: Step| {
+        let is_replaced = step == Step::Call("rename") && std::fs::exists(&stale)?;
+        seen.set(seen.get().max(u32::from(is_replaced && std::fs::read(&stale)?[64] == 0xEE)));
+        Ok(())
+    };
+    // The renames of those before are looked at, too, so only once it is the next.
+    while store.shared().head.tail().segment().next() != ahead {
+        put(&store, 1, &[7; 300]);
+    }
+    watch(hook, || {
+        while store.shared().head.tail().segment() != ahead {
+            put(&store, 1, &[7; 300]);
+        }
+    });
+    assert_eq!(met.get(), 0);
+    check(&store);
 }
