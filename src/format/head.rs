@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! byte    0  magic, version, store id, hash key, CRC-32: never written again after creation
-//! byte  512  boot id, device, inode, clean flag, failed-sync mark: one sector of their own
+//! byte  512  boot id, device, inode, clean flag, failed-sync mark: in one sector
 //! byte  640  promised
 //! byte 1024  lock word (32 bits)
 //! byte 1088  tail

@@ -46,7 +46,8 @@ pub enum PowerLoss {
     /// default.
     #[default]
     Recover = 0,
-    /// The cache starts empty after power loss, and never waits for the disk.
+    /// The cache starts empty after power loss, and does not wait for the disk, but once where a
+    /// writer was killed, or failed, in the middle of a write.
     Clear = 1,
 }
 

@@ -11,7 +11,7 @@ use crate::format::state::State;
 use crate::log::reader;
 use crate::store::Writer;
 use crate::store::apply::Record;
-use crate::sys::sync::Ordering;
+use crate::sys::sync::{AtomicU64, Ordering};
 use crate::table::publish;
 
 impl Writer<'_> {
@@ -55,7 +55,8 @@ impl Writer<'_> {
     #[cold]
     pub(crate) fn blank_behind(&self, tail: Location) -> Result<()> {
         let (shared, words) = (self.shared, self.words(tail)?.unwrap_or_default());
-        let Some(first) = words.get(tail.unit() as usize) else { return Ok(()) };
+        let is_left = |word: &&AtomicU64| word.load(Ordering::Relaxed) != 0;
+        let Some(first) = words.get(tail.unit() as usize).filter(is_left) else { return Ok(()) };
         let (mut at, mut others, mut is_sealed) = (tail, Vec::new(), false);
         while let Some(header) = reader::header(words, shared.identity.store_id, at) {
             is_sealed = header.kind == Kind::Seal;
