@@ -13,6 +13,9 @@ use firncache_fuzz::change::{BYTES, change};
 use firncache_fuzz::disk;
 use firncache_fuzz::sample::options;
 
+/// The operation that pushes to the front of the queue.
+const PUSH_FRONT: u8 = 20;
+
 /// The values that each key ever had.
 type Stored = BTreeMap<u8, BTreeSet<Vec<u8>>>;
 
@@ -52,8 +55,11 @@ impl Run<'_> {
 
     fn operate(&mut self, what: u8, key: u8, value: Vec<u8>) {
         let is_damaged = self.is_damaged;
-        // A number that was stored by hand is an item of the queue, and no number to `pull`.
-        let is_well = |kind| is_damaged || kind == ErrorKind::Codec;
+        // A number that was stored by hand is an item of the queue, and no number to `pull`. No item
+        // can come before the one with the key 1.
+        let is_full = what == PUSH_FRONT && self.stored.contains_key(&1);
+        let is_well =
+            |kind| is_damaged || kind == ErrorKind::Codec || is_full && kind == ErrorKind::Overflow;
         let well = |result: Result<()>| {
             assert!(result.as_ref().err().is_none_or(|it| is_well(it.kind())), "{result:?}");
         };
@@ -76,7 +82,7 @@ impl Run<'_> {
             17 => well(cache.check().map(|report| assert!(is_damaged || report.is_clean()))),
             18 => well(cache.clear().map(drop)),
             19 => drop(cache.iter().rev().take(500).count()),
-            20 => {
+            PUSH_FRONT => {
                 well(cache.push_with(&1, firncache::PushOptions::new().side(Side::Front)).map(drop))
             }
             21 => self.cache = None,
