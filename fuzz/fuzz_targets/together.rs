@@ -13,6 +13,8 @@ use firncache_fuzz::change::{BYTES, change};
 use firncache_fuzz::disk;
 use firncache_fuzz::sample::options;
 
+/// Steps of a list that are done at most.
+const STEPS: usize = 64;
 /// The operation that pushes to the front of the queue.
 const PUSH_FRONT: u8 = 20;
 
@@ -55,9 +57,9 @@ impl Run<'_> {
 
     fn operate(&mut self, what: u8, key: u8, value: Vec<u8>) {
         let is_damaged = self.is_damaged;
-        // A number that was stored by hand is an item of the queue, and no number to `pull`. No item
-        // can come before the one with the key 1.
-        let is_full = what == PUSH_FRONT && self.stored.contains_key(&1);
+        // A number that was stored by hand is an item of the queue, and no number to `pull`. Before a
+        // small one there is no room for as many items as the list can push.
+        let is_full = what == PUSH_FRONT && self.stored.range(1..STEPS as u8).next().is_some();
         let is_well =
             |kind| is_damaged || kind == ErrorKind::Codec || is_full && kind == ErrorKind::Overflow;
         let well = |result: Result<()>| {
@@ -111,7 +113,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let stored = Stored::new();
     let mut run = Run { path: &path, cache: None, stored, is_damaged: false, is_hostile: false };
-    for step in input.as_chunks::<BYTES>().0.iter().take(64) {
+    for step in input.as_chunks::<BYTES>().0.iter().take(STEPS) {
         if step[0] >= 0xc0 {
             run.damage(step, step[0] >> 3);
         } else {
