@@ -1,9 +1,11 @@
-//! What `check()` finds.
+//! What `check()` finds, and what a repair makes of it.
 
 use std::sync::atomic::Ordering;
 
 use super::stress_tests::{PATIENCE, check, get, open, put};
-use crate::format::location::Location;
+use crate::format::location::{Location, Segment};
+use crate::format::record::{Header, Kind};
+use crate::log::segments::MAX_SEGMENTS;
 use crate::store::writer::FoundAt;
 use crate::store::{Store, Writer};
 use crate::table::{pages, publish};
@@ -53,5 +55,24 @@ fn a_bucket_and_an_entry_that_differ_are_found() {
     assert_eq!(findings(&store), what("it is marked as of a transaction"));
     publish::find(table, buckets, hash, at).unwrap().publish(slot);
     pages::set_slot(table, entry, slot);
+    check(&store);
+}
+
+/// Each would be looked for under its name, however many there are.
+#[test]
+fn a_repair_does_not_begin_with_segments_that_no_log_can_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let retire = |writer: &mut Writer<'_>| {
+        let (header, far) = (Header::job(Kind::Retire, 1), u64::from(MAX_SEGMENTS));
+        writer.room_for_job(header.units())?;
+        writer.append(&header, &[&far.to_le_bytes()])?;
+        writer.shared.head.set_tail(writer.tail);
+        writer.flip(writer.tail)
+    };
+    store.write(PATIENCE, retire).unwrap();
+    store.repair(PATIENCE).unwrap();
+    assert_eq!((store.state().first, get(&store, 1).unwrap()), (Segment::new(1), b"v".to_vec()));
     check(&store);
 }

@@ -51,7 +51,14 @@ impl History {
                 self.live.clear();
                 self.first = Some(at.segment());
             }
-            Kind::Retire => self.first = Some(Segment::new(arguments[0]).next()),
+            Kind::Retire => {
+                let next = Segment::new(arguments[0]).next();
+                // What it says otherwise is damage: all that are read lie between.
+                let begin = self.begin.map_or(at.segment(), Location::segment);
+                if next.is_within(begin, at.segment()) {
+                    self.first = Some(next);
+                }
+            }
             Kind::Settings => self.settings = Some((*at, *arguments)),
             _ => {}
         }
