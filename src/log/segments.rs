@@ -179,7 +179,8 @@ impl Segments {
     }
 
     /// Makes a new file of `units` for a segment, with blocks for all of it, and maps it. A file of
-    /// that name left by a process that died while doing so is used or replaced.
+    /// that name left by a process that died while doing so is used or replaced; one that holds records
+    /// is in the way (`AlreadyExists`).
     pub(crate) fn create(
         &self,
         segment: Segment,
@@ -189,13 +190,15 @@ impl Segments {
         let name = segment.file_name();
         let file = match self.dir.create_file(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                match self.blank_file(segment)? {
-                    Some(file) if file.metadata()?.len() == 8 * units => file,
-                    Some(_) => {
-                        self.dir.unlink(&name)?;
-                        self.dir.create_file(&name)?
-                    }
-                    None => self.dir.create_file(&name)?,
+                let file = self.dir.file(&name, true)?;
+                if !is_blank(&file)? {
+                    return Err(error);
+                }
+                if file.metadata()?.len() == 8 * units {
+                    file
+                } else {
+                    self.dir.unlink(&name)?;
+                    self.dir.create_file(&name)?
                 }
             }
             other => other?,
@@ -222,19 +225,15 @@ impl Segments {
         Ok(self.reopen(new, is_gone)?.is_some())
     }
 
-    /// The file that was made for a segment which is still to begin. One that holds records, of a log
-    /// that was given up, is deleted, on disk, too: a power cut must not put it in the place of the new
-    /// one.
-    pub(crate) fn blank_file(&self, segment: Segment) -> io::Result<Option<File>> {
+    /// Deletes the file of a segment which is still to begin if it holds records, of a log that was
+    /// given up. True if it did: then the caller waits until the name is gone from disk, too, as a
+    /// power cut must not put it in the place of the new one.
+    pub(crate) fn remove_used(&self, segment: Segment) -> io::Result<bool> {
         let name = segment.file_name();
         match self.dir.file(&name, true) {
-            Ok(file) if is_blank(&file)? => Ok(Some(file)),
-            Ok(_) => {
-                self.dir.unlink(&name)?;
-                self.dir.sync()?;
-                Ok(None)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(file) if is_blank(&file)? => Ok(false),
+            Ok(_) => self.dir.unlink(&name).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -177,8 +177,12 @@ impl<'a> Writer<'a> {
 
     fn create_segment(&self, segment: Segment, units: u64) -> Result<()> {
         let shared = self.shared;
-        let created =
-            shared.log.create(segment, units, |other| shared.is_gone(other) && other != segment);
+        let is_gone = |other| shared.is_gone(other) && other != segment;
+        let mut created = shared.log.create(segment, units, is_gone);
+        if created.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
+            self.remove_used(segment)?;
+            created = shared.log.create(segment, units, is_gone);
+        }
         let created = created
             .map_err(|source| shared.failed("make the segment", &segment.file_name(), source));
         if created.as_ref().is_err_and(|error| error.kind() == ErrorKind::Full) {
@@ -187,6 +191,15 @@ impl<'a> Writer<'a> {
         }
         shared.process().note_free_bytes(shared.dir.free_bytes().unwrap_or(u64::MAX));
         created
+    }
+
+    /// Deletes a file that holds records from where a segment is to begin, on disk, too.
+    fn remove_used(&self, segment: Segment) -> Result<()> {
+        let failed = |source| self.shared.failed("make the segment", &segment.file_name(), source);
+        if self.shared.log.remove_used(segment).map_err(failed)? {
+            self.shared.sync_directories()?;
+        }
+        Ok(())
     }
 
     /// Makes room for a removal or a job: these may use all of the reserve.
@@ -320,9 +333,7 @@ impl<'a> Writer<'a> {
     /// it is taken now: a name more can need a block more for the directory, and one that is there
     /// already does not. Before the record that says so is committed, as applying must not need space.
     fn make_way(&self, next: Segment) -> Result<()> {
-        let blank = self.shared.log.blank_file(next);
-        blank
-            .map_err(|source| self.shared.failed("make the segment", &next.file_name(), source))?;
+        self.remove_used(next)?;
         if !self.shared.process().is_disk_full() {
             return Ok(());
         }
