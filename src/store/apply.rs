@@ -348,9 +348,10 @@ impl Writer<'_> {
             self.shared.discard_file(&name);
         }
         if state.file_bytes != 0 {
-            // A value that was on disk goes only when its removal is.
-            let _ = self.shared.settle_on_disk();
-            self.shared.delete_all_value_files()?;
+            // A value that was on disk goes only when its removal is. Else they are left to a sweep.
+            if self.shared.settle_on_disk().is_ok() {
+                self.shared.delete_all_value_files()?;
+            }
         }
         while state.first != at.segment() {
             self.apply_retire(state, at)?;

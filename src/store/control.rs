@@ -65,11 +65,22 @@ impl Writer<'_> {
     }
 
     /// Replaces the settings, for all processes.
+    ///
+    /// Where what is promised after power loss changes, the disk is waited for before and after: the
+    /// new promise is about all that is there, and what nobody waits for any more may be done only
+    /// when the disk says so, too.
     pub(crate) fn set_settings(&mut self, settings: &Settings) -> Result<()> {
         if let Some(problem) = settings.problem() {
             return Err(Error::new(ErrorKind::Setting, problem).at(self.shared.dir.path()));
         }
-        self.job(Kind::Settings, &settings.encode())
+        let shared = self.shared;
+        if settings.power_loss == shared.head.settings().power_loss {
+            return self.job(Kind::Settings, &settings.encode());
+        }
+        self.state.synced = shared.sync_to_tail()?;
+        self.job(Kind::Settings, &settings.encode())?;
+        shared.sync_to_tail()?;
+        shared.flush_head()
     }
 
     /// Removes every key; how many there were, without the cache's own. Takes the same time however many.
@@ -93,6 +104,11 @@ impl Writer<'_> {
         // What a rebuild that was cut short left under this number is no empty table.
         self.discard_other_tables()?;
         self.shared.table.begin_generation(generation)?;
+        if self.shared.head.has_sync_failed() {
+            // Parts of this segment may never reach the disk, whatever a later sync says. What comes
+            // after them must not need them.
+            self.end_segment()?;
+        }
         // In one segment, so that the settings are not dropped with the segments before it.
         self.room_for_job(32)?;
         let settings = self.shared.head.settings();

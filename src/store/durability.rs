@@ -201,7 +201,7 @@ impl Shared {
         }
         let Some(words) = self.segment(segment)? else { return Ok(()) };
         let mut at = Location::new(segment, HEADER_UNITS);
-        let mut body = Vec::new();
+        let (mut body, mut has_files) = (Vec::new(), false);
         while Some(at) != end {
             let Some(header) = reader::header(words, self.identity.store_id, at) else { break };
             if header.kind == Kind::Put && header.is_file() {
@@ -218,6 +218,7 @@ impl Shared {
                     if let Some((parent, _)) = file.name().rsplit_once('/') {
                         self.sync_names_in(parent)?;
                     }
+                    has_files = true;
                 }
             }
             let record = Record::job(at, header, [0; 3]);
@@ -226,7 +227,8 @@ impl Shared {
             }
             at = record.end();
         }
-        Ok(())
+        // The directories of files have names, too, and may be new.
+        if has_files { self.sync_directories() } else { Ok(()) }
     }
 
     fn sync_table(&self, generation: u64) -> Result<()> {

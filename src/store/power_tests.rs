@@ -4,6 +4,7 @@
 mod begun;
 mod disk;
 mod killed;
+mod promise;
 mod storm;
 
 use std::cell::Cell;

@@ -125,6 +125,7 @@ impl Writer<'_> {
         if waits {
             self.blank_rest()?;
             self.sync_history(state.first)?;
+            state.synced = self.tail;
         }
         self.switch(state, &history)?;
         self.delete_leftovers(generation)?;
@@ -274,7 +275,7 @@ impl Writer<'_> {
             }
         }
         state.drained = Location::new(state.first, HEADER_UNITS);
-        (state.synced, state.numbered) = (self.tail, self.tail);
+        (state.synced, state.numbered) = (state.drained, self.tail);
         let mut segment = state.first;
         while segment.is_within(state.first, self.tail.segment()) {
             state.log_units += self.shared.segment(segment)?.map_or(0, <[_]>::len) as u64;
@@ -398,7 +399,11 @@ impl Writer<'_> {
         *self.state = state;
         self.shared.table.switch(state.geometry);
         self.session.active = None;
-        head.set_sync_failed(false);
+        self.shared.process().forget_synced();
+        if head.whereabouts() != here {
+            // What is read after a power cut, or in a copy, is what the disk has.
+            head.set_sync_failed(false);
+        }
         head.set_clean(false);
         head.set_whereabouts(&here);
         Ok(())

@@ -108,6 +108,12 @@ impl Writer<'_> {
     }
 
     fn committed(&self, at: Location) -> Result<(Record<'static>, Vec<u8>)> {
+        if let Some(found) = self.record_at(at)? {
+            return Ok(found);
+        }
+        // The map may be of a file that was begun in vain, by the parent of this process.
+        self.shared.reopen_segment(at.segment())?;
+        self.active.take();
         self.record_at(at)?.ok_or_else(|| {
             Error::corrupt(
                 &self.shared.dir.join(&at.segment().file_name()),

@@ -77,6 +77,13 @@ impl Process {
         self.free_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// What is known of the log on disk is not known of one that a rebuild has cut short.
+    pub(crate) fn forget_synced(&self) {
+        // ORDERING: Release, as everywhere; a sync beside this one is of a log that is gone as well.
+        self.synced.store(0, Ordering::Release);
+        self.named.store(0, Ordering::Release);
+    }
+
     /// Has the disk waited for when the lock has been given back: for the sealed segments, or for
     /// all of the log.
     pub(crate) fn ask_for_sync(&self, all: bool) {
@@ -395,6 +402,10 @@ impl Drop for Held<'_> {
             return;
         }
         self.session.is_gathering = false;
+        if !self.is_finished {
+            // Of a segment that was begun in here there may be a map; another may begin it anew.
+            self.session.active = None;
+        }
         let goes_on = self.session.overlay.is_some();
         if !goes_on || (!self.is_inner && !self.is_finished) {
             self.session.overlay = None;

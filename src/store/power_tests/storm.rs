@@ -5,7 +5,8 @@
 //! and of opening, images are taken of what a cut would leave ([`Disk::cut`]), and each of them must
 //! be, once opened, the store after one of the operations since the last sync, or after that one;
 //! of this life, as what the life began with was on disk. A life ends with such an image, and the
-//! next begins with it.
+//! next begins with it. While what is promised is an empty store (`PowerLoss::Clear`), each must be
+//! empty, or what a store was that is marked clean.
 //!
 //! `POWER_SEED` and `POWER_CUTS` have it go on for longer, and from elsewhere.
 
@@ -18,6 +19,7 @@ use std::rc::Rc;
 use super::disk::{Disk, Image};
 use super::killed::{Left, killed_at, leave};
 use crate::error::Result;
+use crate::format::settings::{PowerLoss, Settings};
 use crate::store::Store;
 use crate::store::crash_tests::{
     Model, Operation, PATIENCE, Random, assert_no_leaks, contents, difference, go_on, open,
@@ -38,6 +40,8 @@ enum Deed {
     /// What every write does with `Durability::Sync`.
     SyncLog,
     Reopen,
+    /// Another promise for power loss.
+    Promise(PowerLoss),
     /// A writer is killed before it can commit this: one of another process, or one like that.
     Leave(Left, Vec<u32>, usize, bool),
 }
@@ -53,6 +57,8 @@ impl Deed {
                     (0..1 << random.below(6)).map(|_| random.below(1 << 32) as u32).collect();
                 Deed::Leave(left, keys, random.below(200) as usize, random.below(2) == 0)
             }
+            9..12 if random.below(4) == 0 => Deed::Promise(PowerLoss::Clear),
+            9..12 => Deed::Promise(PowerLoss::Recover),
             _ => Deed::Do(Operation::random(random, step)),
         }
     }
@@ -96,6 +102,10 @@ impl Deed {
                 *store = None;
                 *store = Some(open(path));
                 Ok(())
+            }
+            Deed::Promise(power_loss) => {
+                let settings = Settings { power_loss: *power_loss, ..open_store.settings() };
+                open_store.write(PATIENCE, |writer| writer.set_settings(&settings))
             }
             Deed::Leave(left, keys, len, is_other) => {
                 let leave = || leave(open_store, keys, &vec![0xEE; *len], *left);
@@ -253,6 +263,9 @@ impl Storm {
         let mut model = contents(&store);
         allowed.assert_has(&model, name);
         let mut allowed = Allowed::only(&model);
+        if clears(&store) {
+            allowed.push(&Model::new());
+        }
         self.verify(images, &allowed, &format!("{name}, opening"));
         let mut store = Some(store);
         let (first, mut doubts) = (self.random.below(1000), Vec::new());
@@ -261,6 +274,7 @@ impl Storm {
             if let Deed::Do(operation) = &deed {
                 operation.apply(&mut model);
             }
+            let was_clearing = clears(store.as_ref().unwrap());
             let (result, images) = self.cut_in(&disk, deed.rate(), || deed.run(path, &mut store));
             // Of another process no step was seen.
             disk.borrow_mut().look_again();
@@ -271,10 +285,22 @@ impl Storm {
             if !matches!(deed, Deed::SyncLog | Deed::Reopen) {
                 doubts = deed.in_doubt(&model);
             }
-            doubts.iter().for_each(|model| allowed.push(model));
-            allowed.push(&model);
+            let store = store.as_ref().unwrap();
+            let is_clearing = clears(store);
+            if was_clearing || is_clearing {
+                allowed.push(&Model::new());
+            }
+            if !was_clearing {
+                doubts.iter().for_each(|model| allowed.push(model));
+            }
+            let keeps = deed.is_sync() || was_clearing != is_clearing;
+            if !was_clearing || keeps {
+                allowed.push(&model);
+            }
             self.verify(images, &allowed, &what);
-            if deed.is_sync() {
+            if is_clearing && !store.shared().head.is_clean() {
+                allowed = Allowed::only(&Model::new());
+            } else if keeps {
                 allowed = Allowed::only(&model);
                 doubts.iter().for_each(|model| allowed.push(model));
             }
@@ -302,6 +328,11 @@ impl Storm {
         }
         println!("{} cuts, in {stores} stores of {LIVES} lives each", self.cuts);
     }
+}
+
+/// Whether nothing is promised but an empty store.
+fn clears(store: &Store) -> bool {
+    store.settings().power_loss == PowerLoss::Clear
 }
 
 fn number(name: &str) -> Option<u64> {
