@@ -137,6 +137,9 @@ impl Cache {
     /// Changes the settings that are kept in the store. Other processes follow with their next
     /// call. What `change` leaves alone stays, also when others change it at the same time.
     ///
+    /// Another `power_loss` waits until all of the cache is on disk, and keeps other writers waiting
+    /// meanwhile.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Setting`](crate::ErrorKind::Setting) for a value out of range, and nothing is

@@ -28,7 +28,7 @@ pub enum Eviction {
     None = 4,
 }
 
-/// What a store does for the case that the machine loses power.
+/// What a store does for the case that the machine loses power. Changing it waits for the disk.
 ///
 /// ```
 /// use firncache::{Cache, PowerLoss};
