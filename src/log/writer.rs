@@ -13,7 +13,8 @@ const SMALL_BYTES: usize = 512;
 /// How far ahead of its end the log is loaded: a segment that is used again is not in the caches.
 const AHEAD_WORDS: usize = 64;
 
-/// Goes before the first store into words that held records until they were drained.
+/// Goes before the first store into words that held records until they were drained: of each owner
+/// of the lock, as a fence orders the stores of its own thread only.
 pub(crate) fn begin_reuse() {
     // ORDERING: Release, pairs with the Acquire fence in `table::lookup::is_unchanged`: who reads
     // what is stored from here on sees every slot that was moved away before.

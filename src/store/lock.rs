@@ -19,6 +19,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::log::writer::begin_reuse;
 use crate::sys::sync::{AtomicU32, Ordering, pause};
 
 const SLOT_BITS: u32 = 10;
@@ -79,10 +80,12 @@ pub(crate) fn acquire<K: Kernel>(
 ) -> Result<(), TimedOut> {
     // ORDERING: Acquire, pairs with the Release swap in `release`: all that the last owner stored
     // is visible. A dead owner's stores are visible because the kernel's lock orders them.
-    if word.compare_exchange(0, me.0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-        return Ok(());
+    if word.compare_exchange(0, me.0, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        acquire_contended(kernel, word, me, timeout)?;
     }
-    acquire_contended(kernel, word, me, timeout)
+    // Another owner may have begun the segment that this one goes on in.
+    begin_reuse();
+    Ok(())
 }
 
 #[cold]
