@@ -5,6 +5,7 @@
 //! bytes; what the records mean is the store's business.
 
 pub(crate) mod copy;
+pub(crate) mod leftover;
 pub(crate) mod reader;
 #[cfg(test)]
 #[cfg(not(loom))]

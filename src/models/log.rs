@@ -8,6 +8,7 @@ use crate::format::location::{Location, Segment};
 use crate::format::record::{Header, Kind};
 use crate::format::slot::{Slot, bucket_of};
 use crate::format::state::{Applied, Geometry};
+use crate::log::leftover::Leftover;
 use crate::log::reader;
 use crate::log::writer::write_record;
 use crate::models::look::{Records, View, look};
@@ -125,6 +126,11 @@ impl Store {
     pub(super) fn is_sound(&self, at: Location) -> bool {
         let mut bytes = Vec::new();
         reader::body(self.file(at.segment()), STORE_ID, at, &mut bytes).is_some()
+    }
+
+    /// What a writer has left at the place of a record.
+    pub(super) fn leftover(&self, segment: u64) -> Option<Leftover<'_>> {
+        Leftover::find(self.file(at(segment).segment()), STORE_ID, at(segment))
     }
 
     /// The value of a key.

@@ -34,13 +34,20 @@
 //! split: slot emptied Relaxed, or before the geometry    splitting (most)
 //! look: `applied` not asked                              reading::transaction_*
 //! look: an unreadable pending record is no record        reading::compaction_after_a_transaction
-//! is_unchanged, begin_reuse: either fence left out       reading::compaction*
+//! is_unchanged, begin_reuse: either fence left out       reading::compaction*, *_that_is_used_again
+//! lock: no such fence for each owner                     reading::*_that_is_used_again
 //! flip: a word of the block stored or loaded Relaxed     states
 //! flip: `applied` stored or loaded Relaxed               states, reading::transaction_*, paging
 //! lock: release or acquire Relaxed                       locking (most)
 //! lock: a taker that slept leaves no mark of waiters     locking::no_wake_up_is_lost
 //! lock: the mark of a dead owner's waiters is dropped    locking::a_sleeper_is_woken_after_a_death
 //! lock: the word is taken without proof of death         locking::a_waiter_takes_over
+//! promise, promised: either fence left out               promising (all)
+//! promise: `tail` not looked at again                    promising (all)
+//! promise: `tail` looked at again, then promised         promising (all)
+//! promise: less than another one has promised            promising::two_that_sync
+//! promised: looked at before `tail` is moved             promising (most)
+//! divides: never                                         promising (all)
 //! bell: looked at before the bell is, or rung first      waiting (all)
 //! bell: rung or loaded Relaxed                           waiting (all)
 //! pages: slot of an entry stored Relaxed                 paging::*_used_again, reading::an_entry_*
@@ -63,12 +70,15 @@ mod bell;
 mod lock;
 #[path = "../store/look.rs"]
 mod look;
+#[path = "../store/promise.rs"]
+mod promise;
 #[path = "../store/state_block.rs"]
 mod state_block;
 
 mod locking;
 mod log;
 mod paging;
+mod promising;
 mod reading;
 mod splitting;
 mod states;

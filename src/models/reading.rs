@@ -1,13 +1,16 @@
 //! A reader beside a writer: publishing, transactions, and places that are used again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::lock::{self, Kernel, Owner};
 use super::log::{Store, after, at, beside};
 use super::threads::thread;
 use crate::format::location::Location;
 use crate::format::record::Kind;
 use crate::format::state::Geometry;
 use crate::log::writer::begin_reuse;
+use crate::sys::sync::AtomicU32;
 use crate::table::heap::Heap;
 use crate::table::pages;
 use crate::table::publish::count_move;
@@ -203,6 +206,75 @@ fn compaction_after_a_transaction() {
         |store| {
             let first = store.get(A);
             assert!(matches!(first, Some(10 | 11)), "{first:?}");
+        },
+    );
+}
+
+/// An operating system in which nobody waits for the lock.
+struct Fake;
+
+impl Kernel for Fake {
+    type Proof = ();
+
+    fn sleep(&self, _: &AtomicU32, _: u32, _: Duration) -> bool {
+        panic!("the lock is not free");
+    }
+
+    fn wake(&self, _: &AtomicU32) {}
+
+    fn prove_dead(&self, _: u16) -> Option<()> {
+        None
+    }
+}
+
+/// One writer moves the record of a key and begins to use its place again, the next one goes on
+/// there: the value of the key is found throughout.
+fn beside_two_writers(is_killed: bool, first: fn(&Store), second: fn(&Store)) {
+    super::check(move || {
+        let (store, word) = (Arc::new(Store::new(2)), Arc::new(AtomicU32::new(0)));
+        put_a(&store);
+        let writing = {
+            let (store, word) = (Arc::clone(&store), Arc::clone(&word));
+            thread::spawn(move || {
+                lock::acquire(&Fake, &word, Owner::new(0, 1), Duration::MAX).unwrap();
+                store.put(1, A, 10, at(0));
+                store.publish(1, A, at(0), false);
+                begin_reuse();
+                first(&store);
+                if !is_killed {
+                    lock::release(&Fake, &word);
+                }
+            })
+        };
+        let reading = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || assert_eq!(store.get(A), Some(10)))
+        };
+        writing.join().unwrap();
+        // A newcomer in the slot of the first, which it gets when that one is dead.
+        lock::acquire(&Fake, &word, Owner::new(0, 2), Duration::MAX).unwrap();
+        second(&store);
+        reading.join().unwrap();
+    });
+}
+
+/// The next one appends there.
+#[test]
+fn a_later_writer_in_a_place_that_is_used_again() {
+    beside_two_writers(false, |_| (), |store| store.put(2, B, 20, NONE));
+}
+
+/// The first one is killed before it commits, the next one blanks what it left.
+#[test]
+fn blanking_a_place_that_is_used_again() {
+    beside_two_writers(
+        true,
+        |store| store.put(2, B, 20, NONE),
+        |store| {
+            let left = store.leftover(2).unwrap();
+            left.blank();
+            left.forget();
+            assert!(!store.is_sound(at(2)) && store.leftover(2).is_none());
         },
     );
 }

@@ -9,9 +9,9 @@ use crate::format::head::{
 use crate::format::location::Location;
 use crate::format::settings::{SETTINGS_WORDS, Settings};
 use crate::format::state::{Applied, Geometry, State};
-use crate::store::state_block;
+use crate::store::{promise, state_block};
 use crate::sys::map::Map;
-use crate::sys::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Which boot of which machine a store was last written in, and where it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,35 +64,15 @@ impl Head {
         self.word(TAIL).store(tail.bits(), Ordering::Release);
     }
 
-    /// The end of the log, up to which the disk is about to be waited for. From here on whoever
-    /// commits what replaces a record before it knows of that (`promised`), or has done so already
-    /// and lies before it, too.
+    /// Promises to wait for the disk up to the end of the log; where that is.
     pub(crate) fn promise(&self) -> Location {
-        loop {
-            let tail = self.tail();
-            let later = |bits| {
-                let known = Location::from_bits(bits);
-                (known.is_none() || !known.is_at_or_after(tail)).then_some(tail.bits())
-            };
-            if self.map.is_writable() {
-                // Nothing to do where somebody has promised more.
-                let _ =
-                    self.word(PROMISED).fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
-            }
-            // ORDERING: SeqCst, pairs with the fence in `promised`: either `tail` is loaded here as it
-            // was stored there before, or the promise is loaded there as it was stored here before.
-            fence(Ordering::SeqCst);
-            if self.tail() == tail {
-                return tail;
-            }
-        }
+        let promised = self.map.is_writable().then(|| self.word(PROMISED));
+        promise::promise(self.word(TAIL), promised)
     }
 
     /// Up to where somebody waits for the disk, or has done so. For who has moved `tail`.
     pub(crate) fn promised(&self) -> Location {
-        // ORDERING: SeqCst, pairs with the fence in `promise`.
-        fence(Ordering::SeqCst);
-        Location::from_bits(self.word(PROMISED).load(Ordering::Relaxed))
+        promise::promised(self.word(PROMISED))
     }
 
     #[inline]

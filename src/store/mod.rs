@@ -45,6 +45,7 @@ pub(crate) mod page_walk;
 pub(crate) mod peers;
 #[cfg(test)]
 mod power_tests;
+pub(crate) mod promise;
 pub(crate) mod queues;
 pub(crate) mod read;
 pub(crate) mod rebuild;

@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{Header, Kind, TRANSACTION};
 use crate::format::state::State;
-use crate::log::reader;
+use crate::log::{leftover::Leftover, reader};
 use crate::store::Writer;
 use crate::store::apply::Record;
-use crate::sys::sync::{AtomicU64, Ordering};
+use crate::sys::sync::Ordering;
 use crate::table::publish;
 
 impl Writer<'_> {
@@ -55,26 +55,16 @@ impl Writer<'_> {
     #[cold]
     pub(crate) fn blank_behind(&self, tail: Location) -> Result<()> {
         let (shared, words) = (self.shared, self.words(tail)?.unwrap_or_default());
-        let is_left = |word: &&AtomicU64| word.load(Ordering::Relaxed) != 0;
-        let Some(first) = words.get(tail.unit() as usize).filter(is_left) else { return Ok(()) };
-        let (mut at, mut others, mut is_sealed) = (tail, Vec::new(), false);
-        while let Some(header) = reader::header(words, shared.identity.store_id, at) {
-            is_sealed = header.kind == Kind::Seal;
-            at = at.plus(header.units());
-            others.extend(words.get(at.unit() as usize));
-        }
-        if is_sealed {
+        let Some(left) = Leftover::find(words, shared.identity.store_id, tail) else {
+            return Ok(());
+        };
+        if left.is_sealed {
             self.discard_begun(tail.segment())?;
         }
-        // From the end, as each leads to those behind it.
-        others.iter().rev().for_each(|word| word.store(0, Ordering::Relaxed));
-        if at != tail {
-            // No record any more, as its own sum is in it, and not zero before the disk has all this.
-            first.store(!first.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
+        left.blank();
         shared.sync_segment_file(tail.segment())?;
         shared.sync_directories()?;
-        first.store(0, Ordering::Relaxed);
+        left.forget();
         Ok(())
     }
 

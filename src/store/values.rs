@@ -22,6 +22,7 @@ use crate::format::record::{FileRef, Header, KEEP_ACCESS};
 use crate::format::settings::PowerLoss;
 use crate::log::reader;
 use crate::store::page_walk::PageCursor;
+use crate::store::promise::divides;
 use crate::store::{Shared, Store, Writer};
 use crate::sys::file::Dir;
 use crate::sys::liveness;
@@ -200,10 +201,7 @@ impl Shared {
     /// in the same one, and nobody waits for what lies before this record.
     pub(crate) fn bury(&self, at: Location, previous: Location, old: &Header, file: FileRef) {
         let first = self.first_in_segment(at.segment(), previous, old);
-        let is_counted = |end: Location| {
-            first.is_none_or(|first| !end.is_none() && end != first && end.is_at_or_after(first))
-        };
-        let can_be_durable = is_counted(self.head.promised()) || is_counted(self.synced());
+        let can_be_durable = divides(self.head.promised(), first) || divides(self.synced(), first);
         if can_be_durable && self.head.settings().power_loss == PowerLoss::Recover {
             self.process().buried.lock().push(file);
             self.process().ask_for_sync(false);

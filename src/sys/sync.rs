@@ -2,7 +2,8 @@
 //!
 //! They come from `std`, and from `loom` when the tests are built with `--cfg loom`: then every
 //! interleaving of a small model is run. Code that is to be modelled takes its atomics from here and
-//! from nowhere else, and uses Acquire, Release and Relaxed only, which are what loom can vouch for.
+//! from nowhere else, and uses Acquire, Release and Relaxed only, and SeqCst for fences, which are what loom
+//! can vouch for.
 //! With `--cfg shuttle` besides they come from `shuttle`: the same models, and larger ones, in random
 //! interleavings.
 
