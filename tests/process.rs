@@ -9,6 +9,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "process/book.rs"]
+mod book;
 #[path = "process/crowd.rs"]
 mod crowd;
 #[path = "process/history.rs"]
@@ -19,12 +21,16 @@ mod killed;
 mod ledger;
 #[path = "process/linear.rs"]
 mod linear;
+#[path = "process/nursery.rs"]
+mod nursery;
 #[path = "process/queue.rs"]
 mod queue;
 #[path = "process/shards.rs"]
 mod shards;
 #[path = "process/single.rs"]
 mod single;
+#[path = "process/storm.rs"]
+mod storm;
 #[path = "process/together.rs"]
 mod together;
 #[path = "process/worker.rs"]
@@ -68,6 +74,7 @@ fn worker() {
     match work.as_str() {
         "write" => writer::write(directory, number),
         "read" => writer::read(directory, number),
+        "nursery" => storm::nursery(directory),
         "hold" => single::hold(directory),
         "count" => single::count(directory),
         together if together.starts_with("together ") => {

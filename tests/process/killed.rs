@@ -169,30 +169,3 @@ fn a_cache_that_many_begin_at_once_loses_nothing() {
         end(Parent::new());
     }
 }
-
-/// One after the other, as fast as they can be replaced; at any moment of their life, from the
-/// opening on.
-#[test]
-fn a_storm_of_kills_loses_nothing() {
-    /// After so many kills, everybody must have got on.
-    const PROGRESS: u64 = 100;
-    let mut parent = Parent::new();
-    let mut random = Random::new(7);
-    let asked = std::env::var("CRASH_SECONDS").ok();
-    let seconds = asked.map_or(10, |it| it.parse().expect("a number of seconds"));
-    let (start, mut kills) = (Instant::now(), 0);
-    while start.elapsed() < Duration::from_secs(seconds) {
-        parent.hear_all();
-        parent.kill(&[random.below(SLOTS)]);
-        assert_clean(&parent.cache);
-        parent.start_missing();
-        kills += 1;
-        if kills % PROGRESS == 0 {
-            parent.await_progress();
-            assert_counters(&parent.cache, &parent.ledgers, false);
-        }
-    }
-    let took = start.elapsed().as_secs_f64();
-    end(parent);
-    println!("{kills} kills, {:.0} in a second", kills as f64 / took);
-}

@@ -92,26 +92,78 @@ pub(crate) struct Ledger {
     /// Sums by which the counters were changed: for certain, and perhaps.
     counted: [u64; COUNTERS as usize],
     announced: [u64; COUNTERS as usize],
+    /// How much was done.
+    pub(crate) operations: u64,
 }
+
+/// A ledger in a file: as many words.
+pub(crate) const WORDS: usize = 4 + (KEYS + PAIRS + 2 * COUNTERS) as usize;
 
 impl Ledger {
     /// Takes in a line of the writer.
     pub(crate) fn hear(&mut self, line: &str) {
         let (word, rest) = line.split_once(' ').expect("two words");
         let operation: Operation = rest.parse().expect("an operation");
-        if word == "do" {
-            assert_eq!(self.pending, None, "{line}");
-            self.pending = Some(operation);
-            if let Operation::Count(counter, by) = operation {
-                self.announced[counter as usize] += by;
-            }
-            return;
+        match word {
+            "do" => self.announce(operation),
+            "did" => self.acknowledge(operation),
+            _ => panic!("{line}"),
         }
-        assert_eq!((word, self.pending.take()), ("did", Some(operation)));
+    }
+
+    pub(crate) fn announce(&mut self, operation: Operation) {
+        assert_eq!(self.pending.replace(operation), None);
+        if let Operation::Count(counter, by) = operation {
+            self.announced[counter as usize] += by;
+        }
+    }
+
+    pub(crate) fn acknowledge(&mut self, operation: Operation) {
+        assert_eq!(self.pending.take(), Some(operation));
         self.confirm(operation);
     }
 
+    /// As it is written to a file. There is no version 0.
+    pub(crate) fn words(&self) -> [u64; WORDS] {
+        let pending = match self.pending {
+            None => [0; 3],
+            Some(Operation::Set(key, version)) => [1, key, version],
+            Some(Operation::Delete(key)) => [2, key, 0],
+            Some(Operation::Pair(pair, version)) => [3, pair, version],
+            Some(Operation::Count(counter, by)) => [4, counter, by],
+        };
+        let of = |map: &HashMap<u64, u64>, key| map.get(&key).copied().unwrap_or(0);
+        let mut words = [self.operations].into_iter().chain(pending);
+        let mut keys = (0..KEYS).map(|key| of(&self.keys, key));
+        let mut pairs = (0..PAIRS).map(|pair| of(&self.pairs, pair));
+        let mut sums = self.counted.into_iter().chain(self.announced);
+        std::array::from_fn(|_| {
+            let next = words.next().or_else(|| keys.next()).or_else(|| pairs.next());
+            next.or_else(|| sums.next()).unwrap()
+        })
+    }
+
+    pub(crate) fn from_words(words: &[u64; WORDS]) -> Ledger {
+        let (mut words, mut ledger) = (words.iter().copied(), Ledger::default());
+        let mut next = || words.next().unwrap();
+        ledger.operations = next();
+        ledger.pending = match [next(), next(), next()] {
+            [0, ..] => None,
+            [1, key, version] => Some(Operation::Set(key, version)),
+            [2, key, _] => Some(Operation::Delete(key)),
+            [3, pair, version] => Some(Operation::Pair(pair, version)),
+            [_, counter, by] => Some(Operation::Count(counter, by)),
+        };
+        let is_there = |(_, version): &(u64, u64)| *version != 0;
+        ledger.keys = (0..KEYS).map(|key| (key, next())).filter(is_there).collect();
+        ledger.pairs = (0..PAIRS).map(|pair| (pair, next())).filter(is_there).collect();
+        ledger.counted = std::array::from_fn(|_| next());
+        ledger.announced = std::array::from_fn(|_| next());
+        ledger
+    }
+
     fn confirm(&mut self, operation: Operation) {
+        self.operations += 1;
         match operation {
             Operation::Set(key, version) => drop(self.keys.insert(key, version)),
             Operation::Delete(key) => drop(self.keys.remove(&key)),

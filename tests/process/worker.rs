@@ -52,7 +52,7 @@ impl Worker {
             .env(WORK, work)
             .env(DIRECTORY, directory)
             .env(NUMBER, number.to_string())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -81,6 +81,12 @@ impl Worker {
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => panic!("process {} is blocked", self.id()),
         }
+    }
+
+    /// Says a line to the worker.
+    pub(crate) fn tell(&mut self, line: &str) {
+        let pipe = self.child.stdin.as_mut().unwrap();
+        pipe.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     #[track_caller]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use firncache::{Cache, Error};
 
+use crate::book::Book;
 use crate::ledger::{
     COUNTERS, GENERATION, KEYS, Operation, PAIRS, counter_key, own_key, pair_key, value, version,
 };
@@ -36,18 +37,33 @@ impl Random {
 /// A worker: announces, does and confirms operations.
 pub(crate) fn write(directory: &Path, number: u64) {
     let cache = open(directory);
-    let (slot, generation) = (number % SLOTS, number / SLOTS);
-    let mut random = Random::new(number);
-    for version in (generation + 1) * GENERATION.. {
-        let operation = match random.below(12) {
-            0..5 => Operation::Set(random.below(KEYS), version),
-            5..7 => Operation::Delete(random.below(KEYS)),
-            7..9 => Operation::Count(random.below(COUNTERS), 1 + random.below(9)),
-            _ => Operation::Pair(random.below(PAIRS), version),
-        };
+    for operation in operations(number) {
         say(&format!("do {operation}"));
-        perform(&cache, slot, operation).unwrap();
+        perform(&cache, number % SLOTS, operation).unwrap();
         say(&format!("did {operation}"));
+    }
+}
+
+/// What the worker of this number does, without end.
+fn operations(number: u64) -> impl Iterator<Item = Operation> {
+    let mut random = Random::new(number);
+    ((number / SLOTS + 1) * GENERATION..).map(move |version| match random.below(12) {
+        0..5 => Operation::Set(random.below(KEYS), version),
+        5..7 => Operation::Delete(random.below(KEYS)),
+        7..9 => Operation::Count(random.below(COUNTERS), 1 + random.below(9)),
+        _ => Operation::Pair(random.below(PAIRS), version),
+    })
+}
+
+/// As [`write`], with the words in a file of one's own.
+pub(crate) fn write_by_book(cache: &Cache, book: &Book, number: u64) {
+    let mut ledger = book.read();
+    for operation in operations(number) {
+        ledger.announce(operation);
+        book.write(&ledger);
+        perform(cache, number % SLOTS, operation).unwrap();
+        ledger.acknowledge(operation);
+        book.write(&ledger);
     }
 }
 
@@ -69,9 +85,22 @@ fn perform(cache: &Cache, slot: u64, operation: Operation) -> Result<(), Error> 
 /// is after.
 pub(crate) fn read(directory: &Path, number: u64) {
     let cache = open(directory);
+    read_all(&cache, number, READS, || say("read"));
+}
+
+/// As [`read`], with the sign of life in a file of one's own, and more often.
+pub(crate) fn read_by_book(cache: &Cache, book: &Book, number: u64) {
+    let mut ledger = book.read();
+    read_all(cache, number, READS / 10, || {
+        ledger.operations += 1;
+        book.write(&ledger);
+    });
+}
+
+fn read_all(cache: &Cache, number: u64, reads: u64, mut say: impl FnMut()) {
     let mut random = Random::new(number);
     loop {
-        for _ in 0..READS {
+        for _ in 0..reads {
             let (slot, key, pair) =
                 (random.below(WRITERS), random.below(KEYS), random.below(PAIRS));
             if let Some(found) = cache.get_bytes(own_key(slot, key)).unwrap() {
@@ -88,6 +117,6 @@ pub(crate) fn read(directory: &Path, number: u64) {
         let keys = cache.iter().collect::<Result<Vec<_>, Error>>().unwrap();
         let most = WRITERS * (KEYS + 2 * PAIRS) + COUNTERS;
         assert!(keys.len() as u64 <= most, "{} keys", keys.len());
-        say("read");
+        say();
     }
 }
