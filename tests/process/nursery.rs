@@ -2,7 +2,6 @@
 //! the time in which a program is started.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use nix::sys::prctl::set_pdeathsig;
@@ -45,7 +44,8 @@ pub(crate) fn work(live: impl Fn(u64)) {
         let is_birth = words.next() == Some("bear");
         let numbers: Vec<u64> = words.map(|word| word.parse().expect("a number")).collect();
         if is_birth {
-            children.extend(numbers.iter().map(|number| (*number, bear(|| live(*number)))));
+            let child = |number| (number, bear(number, || live(number)));
+            children.extend(numbers.into_iter().map(child));
             continue;
         }
         let dying: Vec<Pid> =
@@ -63,18 +63,21 @@ pub(crate) fn work(live: impl Fn(u64)) {
 /// A child that works until it is killed, with what processor time others leave, and not longer than
 /// this process lives.
 #[expect(unsafe_code, reason = "there is no other way to fork")]
-fn bear(work: impl FnOnce()) -> Pid {
+fn bear(number: u64, work: impl FnOnce()) -> Pid {
     // SAFETY: no other thread of this process does anything: the harness waits for this one. So no
     // lock is held that the child could want.
     match unsafe { fork() }.unwrap() {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                set_pdeathsig(Signal::SIGKILL).unwrap();
-                rustix::process::nice(LAST).unwrap();
-                work();
+            // At once: whoever takes its time to fail may be killed meanwhile, and pass for well.
+            std::panic::set_hook(Box::new(move |failure| {
+                say(&format!("worker {number} has failed: {failure}").replace('\n', " "));
+                std::process::exit(1);
             }));
-            std::process::exit(1);
+            set_pdeathsig(Signal::SIGKILL).unwrap();
+            rustix::process::nice(LAST).unwrap();
+            work();
+            panic!("there was nothing more to do");
         }
     }
 }
