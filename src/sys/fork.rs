@@ -75,6 +75,7 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(seen.iter().all(|value| value == local.get()));
+        assert_eq!(local.existing(), Some(local.get()));
     }
 
     #[test]

@@ -31,6 +31,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use rustix::io::retry_on_intr;
+
 use crate::sys::file::Dir;
 use crate::sys::map::Keep;
 use crate::sys::private::PrivateFile;
@@ -235,12 +237,7 @@ impl Contents {
     /// What a file is too short for counts as zeros: it was never claimed.
     fn read(file: &File) -> io::Result<Contents> {
         let mut bytes = [0; 16];
-        let len = loop {
-            match file.read_at(&mut bytes, 0) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                len => break len?,
-            }
-        };
+        let len = retry_on_intr(|| rustix::io::pread(file, &mut bytes, 0))?;
         bytes[len / 8 * 8..].fill(0);
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
         Ok(Contents { incarnation: word(0), process: word(8) })

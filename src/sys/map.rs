@@ -164,13 +164,10 @@ impl Map {
         if start >= end || !self.is_writable() {
             return Ok(());
         }
-        let page = raw::page_size();
-        let from = start - start % page;
         loop {
-            let Err(error) = self.memory.advise_range(Advice::PopulateWrite, from, end - from)
-            else {
-                return Ok(());
-            };
+            // Widens the range by itself.
+            let done = self.memory.advise_range(Advice::PopulateWrite, start, end - start);
+            let Err(error) = done else { return Ok(()) };
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
                 // A hint that was not taken: the pages come one by one.
@@ -278,10 +275,11 @@ impl Drop for Keep {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::sys::testing::{Child, Mounted};
+    use crate::sys::testing::{Child, Mounted, watch};
 
     const PAGE: usize = 4096;
 
@@ -327,6 +325,52 @@ mod tests {
         assert_eq!(map.replace(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(map.words()[PAGE / 4 - 1].load(Ordering::Relaxed), 1);
         assert!(map.is_writable());
+    }
+
+    #[test]
+    fn after_a_failed_exchange_there_are_zeros_of_nobody() {
+        let file = filled(7, PAGE);
+        let map = Map::new(&file, PAGE, true).unwrap();
+        map.fill_hole();
+        assert!(map.words().iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        map.words()[0].store(1, Ordering::Relaxed);
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(u64::from_ne_bytes(bytes), 7);
+        map.replace(&file).unwrap();
+        assert_eq!(map.words()[0].load(Ordering::Relaxed), 7);
+    }
+
+    #[test]
+    fn flushing_ends_where_the_range_does() {
+        // Long, so that behind it there is something that is not mapped.
+        const LEN: usize = 1 << 30;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(LEN as u64).unwrap();
+        let map = Map::new(&file, LEN, true).unwrap();
+        map.flush_range(LEN - PAGE, PAGE).unwrap();
+        map.flush_range(LEN, PAGE).unwrap();
+        let failing = |_| Err(io::ErrorKind::StorageFull.into());
+        assert!(watch(failing, || map.flush_range(0, 1)).is_err());
+    }
+
+    #[test]
+    fn what_a_child_maps_at_the_address_of_a_keep_stays() {
+        const MOST: usize = 1000;
+        let file = filled(7, PAGE);
+        let keep = Cell::new(Some(Keep::new(&file).unwrap()));
+        let child = Child::fork(|| {
+            let keep = keep.take().unwrap();
+            let at = keep.memory.as_ref().unwrap().as_ptr().cast();
+            let mut maps = Vec::new();
+            while maps.last().is_none_or(|map: &Map| map.words().as_ptr() != at) {
+                assert!(maps.len() < MOST, "the kernel takes the gap that the keep left");
+                maps.push(Map::new(&file, PAGE, false).unwrap());
+            }
+            drop(keep);
+            maps.pop().unwrap().words()[0].load(Ordering::Relaxed) == 7
+        });
+        assert!(child.succeeded());
     }
 
     #[test]
@@ -394,6 +438,11 @@ mod tests {
         let file =
             File::options().read(true).write(true).open(mount.path().join("sparse")).unwrap();
         let map = Map::new(&file, 1 << 20, true).unwrap();
-        assert_eq!(map.populate(0, 1 << 20).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        for start in [0, PAGE + 5] {
+            assert_eq!(
+                map.populate(start, 1 << 20).unwrap_err().kind(),
+                io::ErrorKind::StorageFull
+            );
+        }
     }
 }

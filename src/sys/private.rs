@@ -54,7 +54,7 @@ impl Drop for PrivateFile {
         let Some(file) = self.file.take() else { return };
         // A child that was made without the fork handlers still has the descriptor, and the entry
         // still says so. In any other child the number may by now be another file's.
-        if self.process == process_token() || self.entry.is_of(&file, self.process) {
+        if self.entry.is_of(&file, self.process) {
             drop(file);
             self.entry.forget();
         } else {
@@ -111,6 +111,26 @@ mod tests {
             free
         };
         assert!((0..PATIENCE).any(is_free));
+    }
+
+    #[test]
+    fn a_fork_during_the_opening_has_it_done_again_but_not_for_ever() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let opened = Cell::new(0);
+        let open_and_fork = |most: usize| {
+            opened.set(0);
+            PrivateFile::open(|| {
+                opened.set(opened.get() + 1);
+                if opened.get() <= most {
+                    drop(Child::fork(|| true));
+                }
+                place.reopen()
+            })
+        };
+        assert!(open_and_fork(1).unwrap().file().is_ok());
+        assert!(opened.get() > 1);
+        assert!(open_and_fork(usize::MAX).unwrap().file().is_ok());
+        assert_eq!(opened.get(), 100);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! - [`PrivateEntry`]: has a descriptor closed in children (`private` makes files of it).
 //! - [`Chain`]: a list that only grows, without a lock (a lock may be held by a thread that the
 //!   child of a fork does not have).
-//! - [`byte_lock`], [`start_writeback`], [`random_bytes`], [`page_size`].
+//! - [`byte_lock`], [`start_writeback`], [`random_bytes`].
 //!
 //! # Forks
 //!
@@ -32,7 +32,9 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::thread::futex;
 
 use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
@@ -59,7 +61,7 @@ pub(crate) fn futex_wake(word: &AtomicU32, count: u32) {
 }
 
 /// The size of a page of memory.
-pub(crate) fn page_size() -> usize {
+fn page_size() -> usize {
     const USUAL: usize = 4096;
     // SAFETY: asks for a number by a number.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
@@ -70,17 +72,7 @@ pub(crate) fn page_size() -> usize {
 pub(crate) fn random_bytes(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        // SAFETY: the pointer and the length are those of one slice that may be written.
-        let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
-        match usize::try_from(got) {
-            Ok(count) => filled += count,
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
+        filled += retry_on_intr(|| getrandom(&mut *rest, GetRandomFlags::empty()))?;
     }
     Ok(())
 }
@@ -156,11 +148,11 @@ fn new_token() -> u64 {
     let process = u64::from(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs());
     let Some(cell) = token_cell() else {
         // Neither pages that wipe themselves nor fork handlers: the process number has to do.
-        return process | 1 << 63;
+        return process;
     };
     let fresh = match random_u64() {
         Ok(number) if number != 0 => number,
-        _ => process | 1 << 62,
+        _ => process,
     };
     // ORDERING: Relaxed, the token guards no other data. The first thread to get here decides.
     match cell.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
@@ -285,6 +277,7 @@ impl ForkWatch {
 
 const FREE: i32 = -1;
 const TAKEN: i32 = -2;
+const _: () = assert!(FREE < 0 && TAKEN < 0 && FREE != TAKEN, "no descriptors");
 
 /// The descriptors that a child closes at once. Entries are never freed, but used again.
 static PRIVATE: Chain<PrivateEntry> = Chain::new();

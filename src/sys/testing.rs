@@ -99,6 +99,13 @@ impl Mounted {
         None
     }
 
+    /// From here on, nothing can be written there.
+    pub(crate) fn forbid_writing(&self) {
+        let mut mount = Command::new("mount");
+        let done = mount.args(["-o", "remount,bind,ro"]).arg(self.path()).status();
+        assert!(done.unwrap().success());
+    }
+
     pub(crate) fn path(&self) -> std::path::PathBuf {
         Path::new(self.place.path()).join("at")
     }

@@ -199,10 +199,32 @@ mod tests {
         for local in [EXT4, TMPFS, XFS, OVERLAY] {
             assert_eq!(classify(local), Place::Local);
         }
-        for far in [NFS, CIFS, SMB, SMB2, NINE_P, FUSE, CEPH, AFS, KAFS, GFS2, OCFS2, LUSTRE] {
-            assert!(matches!(classify(far), Place::Network(_)), "{far:#x}");
+        let far = [
+            (NFS, "NFS"),
+            (CIFS, "SMB"),
+            (SMB, "SMB"),
+            (SMB2, "SMB"),
+            (NINE_P, "9p"),
+            (FUSE, "FUSE"),
+            (CEPH, "Ceph"),
+            (AFS, "AFS"),
+            (KAFS, "AFS"),
+            (CODA, "Coda"),
+            (NCP, "NCP"),
+            (GFS2, "GFS2"),
+            (OCFS2, "OCFS2"),
+            (GPFS, "GPFS"),
+            (LUSTRE, "Lustre"),
+            (BEEGFS, "BeeGFS"),
+            (VBOXSF, "vboxsf"),
+            (VMHGFS, "vmhgfs"),
+        ];
+        for (magic, name) in far {
+            assert_eq!(classify(magic), Place::Network(name));
         }
-        assert_eq!(classify(BTRFS), Place::CopyOnWrite("btrfs"));
+        for (magic, name) in [(BTRFS, "btrfs"), (ZFS, "ZFS"), (BCACHEFS, "bcachefs")] {
+            assert_eq!(classify(magic), Place::CopyOnWrite(name));
+        }
     }
 
     #[test]
@@ -226,6 +248,8 @@ mod tests {
     fn the_boot_identity_is_the_kernels_and_stays() {
         let first = boot_id();
         assert_eq!(first, read_boot_id());
+        let is_told = std::path::Path::new("/proc/sys/kernel/random/boot_id").exists();
+        assert_eq!(first.is_some(), is_told);
         assert_eq!(first, boot_id());
         let _pretence = pretend::set_boot(Some([7; 16]));
         assert_eq!(boot_id(), Some([7; 16]));

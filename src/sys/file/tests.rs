@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use rustix::io::{FdFlags, fcntl_getfd};
+
 use super::*;
-use crate::sys::testing::Mounted;
+use crate::sys::testing::{Mounted, watch};
 
 fn fresh() -> (tempfile::TempDir, Dir) {
     let place = tempfile::tempdir().unwrap();
@@ -33,6 +35,30 @@ fn what_is_created_belongs_to_the_owner_alone() {
 }
 
 #[test]
+fn a_directory_is_no_file_and_programs_that_are_started_get_nothing() {
+    let (place, dir) = fresh();
+    let file = dir.create_file("x").unwrap();
+    assert_eq!(kind(Dir::open(&place.path().join("x"))), io::ErrorKind::NotADirectory);
+    dir.make_dir("sub").unwrap();
+    let sub = dir.open_beneath("sub", DIRECTORY, Mode::empty()).unwrap();
+    let again = dir.file("x", false).unwrap();
+    for descriptor in [dir.descriptor.as_fd(), sub.as_fd(), file.as_fd(), again.as_fd()] {
+        assert!(fcntl_getfd(descriptor).unwrap().contains(FdFlags::CLOEXEC));
+    }
+}
+
+#[test]
+fn nothing_can_be_written_to_a_mount_that_is_for_reading() {
+    let Some(mount) = Mounted::tmpfs(64) else { return };
+    const TMPFS: u32 = 0x0102_1994;
+    let dir = Dir::open(&mount.path()).unwrap();
+    assert_eq!(dir.file_system().unwrap(), TMPFS);
+    assert!(dir.is_writable().unwrap());
+    mount.forbid_writing();
+    assert!(!dir.is_writable().unwrap());
+}
+
+#[test]
 fn identity_is_the_same_by_every_path_and_after_a_rename() {
     let (place, dir) = fresh();
     dir.make_dir("one").unwrap();
@@ -55,6 +81,7 @@ fn names_cannot_lead_out() {
         assert_eq!(kind(dir.file(name, false)), io::ErrorKind::InvalidInput, "{name:?}");
         assert_eq!(kind(dir.unlink(name)), io::ErrorKind::InvalidInput, "{name:?}");
         assert_eq!(kind(dir.create_file(name)), io::ErrorKind::InvalidInput, "{name:?}");
+        assert_eq!(kind(dir.exists(name)), io::ErrorKind::InvalidInput, "{name:?}");
     }
 }
 
@@ -100,6 +127,8 @@ fn only_regular_files_are_opened_and_nothing_waits() {
     if made.is_ok_and(|status| status.success()) {
         assert_eq!(kind(dir.file("pipe", true)), io::ErrorKind::InvalidInput);
         assert!(dir.file("pipe", false).is_err());
+        assert!(dir.open_stepwise("pipe/x", OFlags::RDONLY, Mode::empty()).is_err());
+        assert!(dir.exists("pipe/x").is_err());
     }
     assert!(dir.file("folder", false).is_err());
     assert!(dir.file("folder", true).is_err());
@@ -121,9 +150,29 @@ fn names_are_linked_renamed_listed_and_removed() {
     dir.unlink("sub/d").unwrap();
     assert_eq!(kind(dir.unlink("sub/d")), io::ErrorKind::NotFound);
     dir.sync_sub("sub").unwrap();
-    std::fs::remove_dir(dir.join("sub")).unwrap();
+    let sub = Dir::open(&dir.join("sub")).unwrap();
+    sub.sync().unwrap();
+    dir.create_file("sub/e").unwrap();
+    assert_eq!(kind(dir.remove_dir("sub")), io::ErrorKind::DirectoryNotEmpty);
+    dir.unlink("sub/e").unwrap();
+    dir.remove_dir("sub").unwrap();
+    assert!(!dir.exists("sub").unwrap());
+    assert_eq!(kind(sub.sync()), io::ErrorKind::NotFound);
     dir.sync().unwrap();
     assert_eq!(kind(dir.list("sub")), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn syncing_fails_as_the_disk_does_and_not_where_there_is_none() {
+    let (_place, dir) = fresh();
+    let file = dir.create_file("x").unwrap();
+    dir.make_dir("sub").unwrap();
+    let failing = |_| Err(io::ErrorKind::StorageFull.into());
+    assert_eq!(kind(watch(failing, || data_sync(&file))), io::ErrorKind::StorageFull);
+    assert_eq!(kind(watch(failing, || dir.sync())), io::ErrorKind::StorageFull);
+    assert_eq!(kind(watch(failing, || dir.sync_sub("sub"))), io::ErrorKind::StorageFull);
+    // Names in it are made by the kernel and lie on no disk.
+    Dir::open("/proc".as_ref()).unwrap().sync().unwrap();
 }
 
 #[test]
@@ -156,6 +205,9 @@ fn zeros_stand_in_for_reserving() {
     write_zeros(&file, 0, 100).unwrap();
     assert_eq!(length(&file).unwrap(), 10_001);
     assert_eq!(kind(write_zeros(&file, u64::MAX, 2)), io::ErrorKind::InvalidInput);
+    let empty = dir.create_file("y").unwrap();
+    write_zeros(&empty, 0, 5000).unwrap();
+    assert_eq!(length(&empty).unwrap(), 5000);
 }
 
 #[test]
@@ -163,7 +215,11 @@ fn a_full_disk_is_an_error_of_its_own_kind() {
     let Some(mount) = Mounted::tmpfs(256) else { return };
     let dir = Dir::open(&mount.path()).unwrap();
     let file = dir.create_file("x").unwrap();
+    let free = dir.free_bytes().unwrap();
+    assert!((64 << 10..=256 << 10).contains(&free));
     assert_eq!(kind(allocate(&file, 0, 1 << 20)), io::ErrorKind::StorageFull);
+    assert_eq!(dir.free_bytes().unwrap(), free);
     allocate(&file, 0, 64 << 10).unwrap();
+    assert_eq!(dir.free_bytes().unwrap(), free - (64 << 10));
     assert_eq!(kind(write_zeros(&file, 0, 1 << 20)), io::ErrorKind::StorageFull);
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::*;
 use crate::sys::map::Map;
 use crate::sys::sync::{AtomicU64, Ordering};
-use crate::sys::testing::{self, Child};
+use crate::sys::testing::{self, Child, Step};
 
 const HELPER_DIR: &str = "FIRNCACHE_TEST_DIR";
 
@@ -100,6 +100,15 @@ fn a_slot_that_was_never_used_is_dead() {
 }
 
 #[test]
+fn slots_are_listed_where_there_are_none_but_not_from_a_file() {
+    let (_place, dir) = fresh();
+    assert!(slots(&dir).unwrap().is_empty());
+    dir.create_file(FOLDER).unwrap();
+    assert_eq!(slots(&dir).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    assert_eq!(is_over(&dir, 0, 1).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+}
+
+#[test]
 fn only_plain_numbers_below_the_limit_name_slots() {
     assert_eq!(parse_slot("0"), Some(0));
     assert_eq!(parse_slot("1022"), Some(1022));
@@ -119,6 +128,55 @@ fn damaged_slot_files_are_claimed_all_the_same() {
     assert_eq!((first.slot(), first.incarnation()), (0, 1));
     let second = claim(&dir).unwrap();
     assert_eq!((second.slot(), second.incarnation()), (1, 1));
+}
+
+#[test]
+fn a_slot_file_that_somebody_else_makes_meanwhile_will_do() {
+    let (place, dir) = fresh();
+    let other = place.path().join("x");
+    let make = move |step| match step {
+        Step::Call("create") => std::fs::write(&other, "theirs"),
+        _ => Ok(()),
+    };
+    let file = testing::watch(make, || open_or_create(&dir, "x")).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 6);
+    for failing in ["open", "create"] {
+        let fail = move |step| match step {
+            Step::Call(call) if call == failing => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        };
+        let error = testing::watch(fail, || open_or_create(&dir, "y")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+}
+
+#[test]
+fn what_is_dropped_is_unlocked_though_a_copy_of_its_descriptor_lives() {
+    let (_place, dir) = fresh();
+    dir.make_dir(FOLDER).unwrap();
+    let gate = Gate::shut(&dir, 3).unwrap().unwrap();
+    let _copy = gate.file.file().unwrap().try_clone().unwrap();
+    assert!(Gate::shut(&dir, 3).unwrap().is_none());
+    drop(gate);
+    assert!(Gate::shut(&dir, 3).unwrap().is_some());
+    let lock = Locked::take(&dir, 3).unwrap().unwrap();
+    let _copy = lock.file().unwrap().try_clone().unwrap();
+    assert!(Locked::take(&dir, 3).unwrap().is_none());
+    drop(lock);
+    let lock = Locked::take(&dir, 3).unwrap().unwrap();
+    let _copy = lock.file().unwrap().try_clone().unwrap();
+    lock.close_only();
+    assert!(Locked::take(&dir, 3).unwrap().is_none());
+}
+
+#[test]
+fn a_file_that_cannot_be_locked_or_read_is_an_error() {
+    let (place, _dir) = fresh();
+    let flags = rustix::fs::OFlags::PATH;
+    let open = || Ok(rustix::fs::open(place.path(), flags, rustix::fs::Mode::empty())?.into());
+    let file = PrivateFile::open(open).unwrap();
+    assert!(Contents::read(file.file().unwrap()).is_err());
+    assert!(Locked::lock(file).is_err());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::sys::testing::Child;
 fn the_token_is_one_for_all_threads_and_another_one_in_a_child() {
     let token = process_token();
     assert_ne!(token, 0);
+    assert_ne!(token, u64::from(std::process::id()), "which another process may get later");
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| assert_eq!(process_token(), token));
@@ -80,6 +81,62 @@ fn byte_locks_belong_to_the_open_file_and_the_byte() {
     assert!(byte_lock(&two, 6).unwrap());
     byte_unlock(&one, 5);
     assert!(byte_lock(&two, 5).unwrap());
+    let for_reading = std::fs::File::open(place.path()).unwrap();
+    assert!(byte_lock(&for_reading, 7).is_err());
+}
+
+#[test]
+fn a_fork_that_takes_long_is_not_waited_for() {
+    let place = tempfile::NamedTempFile::new().unwrap();
+    // In a child, as these numbers belong to all threads of a process.
+    let child = Child::fork(|| {
+        let file = place.reopen().unwrap();
+        let entry = PrivateEntry::register(&file).unwrap();
+        let quiet = is_quiet() && !ForkWatch::start().has_forked();
+        before_fork();
+        before_fork();
+        let running = RUNNING.load(Ordering::Relaxed) == 2 && !is_quiet();
+        let unsure = ForkWatch::start().has_forked();
+        // The child of such a fork may still have the descriptor.
+        entry.forget();
+        let kept = entry.is_of(&file, process_token());
+        after_fork();
+        let running = running && !is_quiet();
+        after_fork();
+        after_fork();
+        let over = is_quiet() && RUNNING.load(Ordering::Relaxed) == 0;
+        entry.forget();
+        quiet && running && unsure && kept && over && !entry.is_of(&file, process_token())
+    });
+    assert!(child.succeeded());
+}
+
+#[test]
+fn a_child_closes_the_registered_descriptor_and_no_other() {
+    let places = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+    let files = places.each_ref().map(|place| place.reopen().unwrap());
+    let process = process_token();
+    let entry = PrivateEntry::register(&files[0]).unwrap();
+    assert!(entry.is_of(&files[0], process));
+    assert!(!entry.is_of(&files[1], process) && !entry.is_of(&files[0], process + 1));
+    let closed = Child::fork(|| files[0].metadata().is_err() && files[1].metadata().is_ok());
+    assert!(closed.succeeded());
+    // The number is another file's by the time of the fork.
+    for word in [&entry.device, &entry.inode] {
+        let right = word.fetch_add(1, Ordering::Relaxed);
+        assert!(Child::fork(|| files[0].metadata().is_ok()).succeeded());
+        word.store(right, Ordering::Relaxed);
+    }
+    // Forks of other tests may take long.
+    while entry.is_of(&files[0], process) {
+        entry.forget();
+    }
+    assert!(Child::fork(|| files[0].metadata().is_ok()).succeeded());
+}
+
+#[test]
+fn a_page_is_a_power_of_two() {
+    assert!(page_size() >= 4096 && page_size().is_power_of_two());
 }
 
 #[test]
