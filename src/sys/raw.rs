@@ -336,11 +336,9 @@ impl PrivateEntry {
     /// Runs in the child, before anything else does.
     fn close_inherited(&self) {
         let descriptor = self.descriptor.swap(FREE, Ordering::Acquire);
-        if descriptor < 0 {
-            return;
-        }
-        // The number may belong to another file: the parent's descriptors are copied a moment
-        // before its memory, while its other threads go on.
+        // Below zero, for free or taken, it is none that the kernel knows. It may also be another
+        // file's: the parent's descriptors are copied a moment before its memory, while its other
+        // threads go on.
         // SAFETY: all bytes zero is a valid `stat`: it is made of numbers.
         let mut facts: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: the structure may be written; a wrong descriptor is an error and nothing worse.

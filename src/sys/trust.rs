@@ -190,6 +190,7 @@ pub(crate) mod pretend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::testing::Mounted;
 
     #[test]
     fn kinds_of_file_systems_are_told_apart() {
@@ -240,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn overlays_are_known_by_their_name() {
+        let (tmpfs, overlay) = (Mounted::tmpfs(64), Mounted::overlay());
+        for (mount, expected) in [(tmpfs, false), (overlay, true)] {
+            let Some(mount) = mount else { continue };
+            let dir = Dir::open(&mount.path()).unwrap();
+            assert_eq!(maps_another_file(&dir).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn proc_is_no_network() {
         assert_eq!(place(&Dir::open("/proc".as_ref()).unwrap()).unwrap(), Place::Local);
     }
@@ -248,8 +259,8 @@ mod tests {
     fn the_boot_identity_is_the_kernels_and_stays() {
         let first = boot_id();
         assert_eq!(first, read_boot_id());
-        let is_told = std::path::Path::new("/proc/sys/kernel/random/boot_id").exists();
-        assert_eq!(first.is_some(), is_told);
+        let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        assert_eq!(first, told.and_then(|text| parse_boot_id(text.trim_end().as_bytes())));
         assert_eq!(first, boot_id());
         let _pretence = pretend::set_boot(Some([7; 16]));
         assert_eq!(boot_id(), Some([7; 16]));

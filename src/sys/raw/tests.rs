@@ -24,6 +24,11 @@ fn the_token_is_one_for_all_threads_and_another_one_in_a_child() {
 }
 
 #[test]
+fn the_kernel_wipes_the_page_of_the_token() {
+    assert!(wiped_page().is_some());
+}
+
+#[test]
 fn the_spare_token_is_forgotten_in_a_child() {
     let cell = spare_cell().unwrap();
     assert!(std::ptr::eq(cell, &SPARE_TOKEN));
@@ -53,14 +58,17 @@ fn a_futex_wakes_another_process() {
     file.set_len(4096).unwrap();
     let map = Map::new(&file, 4096, true).unwrap();
     let word = map.half(64).unwrap();
+    let over = &map.words()[0];
     let child = Child::fork(|| {
-        while word.load(Ordering::Acquire) == 0 {
-            futex_wait(word, 0, Duration::from_secs(60)).unwrap();
-        }
-        true
+        let woken = futex_wait(word, 0, Duration::from_secs(10)).unwrap();
+        over.store(1, Ordering::Release);
+        woken
     });
-    word.store(1, Ordering::Release);
-    futex_wake(word, 1);
+    // The word stays as it is: nothing but a wake ends the sleep before its time.
+    while over.load(Ordering::Acquire) == 0 {
+        futex_wake(word, 1);
+        std::thread::yield_now();
+    }
     assert!(child.succeeded());
 }
 
