@@ -1,6 +1,7 @@
 //! The segment files that a rebuild finds, by what their headers say.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
 use crate::error::Result;
@@ -160,7 +161,10 @@ impl Writer<'_> {
         let name = segment.file_name();
         let failed = |source| self.shared.failed("read the segment", &name, source);
         let file = match self.shared.dir.file(&name, true) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // Not there, or no file.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+                return Ok(None);
+            }
             other => other.map_err(failed)?,
         };
         let mut bytes = [0; 8 * HEADER_UNITS as usize];

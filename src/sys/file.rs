@@ -95,19 +95,23 @@ impl Dir {
         }
     }
 
-    /// Opens a regular file that exists.
+    /// Opens a regular file that exists. `InvalidInput` if something else has the name.
     pub(crate) fn file(&self, name: &str, write: bool) -> io::Result<File> {
         #[cfg(test)]
         step(Step::Call("open"))?;
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
         // Opening a pipe would wait for its other end, and a terminal would become ours.
         let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = self.open_beneath(name, flags, Mode::empty())?;
+        let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        let file = self.open_beneath(name, flags, Mode::empty()).map_err(|error| {
+            match Errno::from_io_error(&error) {
+                // A link, a directory, a socket.
+                Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => no_file(),
+                _ => error,
+            }
+        })?;
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
-        if kind != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(file.into())
+        if kind == FileType::RegularFile { Ok(file.into()) } else { Err(no_file()) }
     }
 
     /// Makes a file that must not exist, for its owner alone, and opens it.
