@@ -19,6 +19,8 @@ mod budget_tests;
 pub(crate) mod check;
 #[cfg(test)]
 mod check_tests;
+#[cfg(test)]
+mod clear_tests;
 pub(crate) mod compact;
 pub(crate) mod control;
 #[cfg(test)]
