@@ -354,3 +354,37 @@ fn a_write_makes_no_call_of_the_system() {
     });
     check(&store);
 }
+
+#[test]
+fn what_is_removed_by_its_place_is_gone_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..100).for_each(|key| put(&store, key, b"v"));
+    for key in (0..100u32).step_by(2) {
+        let remove = |writer: &mut Writer<'_>| {
+            let found = writer.find(store.hashed(&key.to_be_bytes()))?.unwrap();
+            let FoundAt::Log(at) = found.place else { panic!("no transaction is open") };
+            writer.remove_at(at, found.entry, 0)
+        };
+        store.write(PATIENCE, remove).unwrap();
+        check(&store);
+    }
+    assert_eq!(store.state().len, 50);
+    assert!((0..100).all(|key| get(&store, key).is_some() == (key % 2 == 1)));
+}
+
+#[test]
+fn a_write_splits_eight_buckets_until_the_table_has_doubled() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let buckets = || store.state().geometry.buckets();
+    let (first, mut doubled) = (buckets(), 0);
+    for key in 0..100 * first as u32 {
+        let before = buckets();
+        put(&store, key, b"v");
+        let is_through = buckets().is_power_of_two();
+        assert!(is_through || buckets() == before + 8, "{before} to {}", buckets());
+        doubled += u32::from(is_through && buckets() != before);
+    }
+    assert!(doubled >= 3, "{doubled}");
+}
