@@ -108,6 +108,9 @@ mod tests {
         let digest = store.digest(b"one");
         assert_eq!(store.digest(b"one"), digest);
         assert_ne!(digest[..16], digest[16..]);
+        let [first, second] = store.0.identity.hash_key;
+        let whole_key = SipHasher24::new_with_keys(first, second).hash(b"one");
+        assert_eq!(digest[..16], whole_key.as_u128().to_le_bytes());
         for another in [store.digest(b"two"), other.digest(b"one")] {
             let is_other = |(left, right): (&[u8], &[u8])| left != right;
             assert!(digest.chunks(16).zip(another.chunks(16)).all(is_other));
