@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
-use super::stress_tests::{PATIENCE, open, put, put_in};
+use super::stress_tests::{PATIENCE, open, put, put_in, transact};
 use crate::error::ErrorKind;
 use crate::format::record::FileRef;
 use crate::store::writer::PutValue;
@@ -213,4 +213,23 @@ fn a_value_file_that_was_replaced_is_synced_with_its_segment() {
     };
     watch(hook, || store.shared().sync_segment(segment, None)).unwrap();
     assert!(is_synced.get());
+}
+
+#[test]
+fn a_transaction_deletes_the_files_of_what_it_replaces_and_removes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let remove = |writer: &mut Writer<'_>| {
+        let key = store.hashed(b"key");
+        let found = writer.find(key)?.unwrap();
+        writer.remove(key, &found, 0)
+    };
+    put_file(&store);
+    transact(&store, || replace(&store));
+    assert_eq!(files(&store), 0);
+    put_file(&store);
+    transact(&store, || _ = put_file(&store));
+    assert_eq!(files(&store), 1);
+    transact(&store, || store.write(PATIENCE, remove).unwrap());
+    assert_eq!(files(&store), 0);
 }
