@@ -388,3 +388,18 @@ fn a_write_splits_eight_buckets_until_the_table_has_doubled() {
     }
     assert!(doubled >= 3, "{doubled}");
 }
+
+/// Whoever comes next, in whatever process, goes on from there.
+#[test]
+fn how_far_draining_got_is_stored_though_nothing_was_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let mut places = HashSet::new();
+    for _ in 0..5000 {
+        put(&store, 1, b"dead soon");
+        let drained = store.write(PATIENCE, |writer| Ok(writer.state.drained)).unwrap();
+        assert_eq!(store.state().drained, drained);
+        places.insert(drained.bits());
+    }
+    assert!(places.len() > 100, "{} places", places.len());
+}
