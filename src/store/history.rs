@@ -88,3 +88,25 @@ impl History {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_current_after_a_clear_but_what_came_later() {
+        let segment = Segment::new(3);
+        let mut history = History::default();
+        let mut add = |kind: Kind, unit: u64| {
+            let at = Location::new(segment, unit);
+            history.add(&Record::job(at, Header::job(kind, 0), [0; 3]));
+            at.bits()
+        };
+        add(Kind::Put, 8);
+        add(Kind::Put, 16);
+        add(Kind::Clear, 24);
+        let last = add(Kind::Put, 32);
+        assert_eq!(history.live.keys().copied().collect::<Vec<_>>(), [last]);
+        assert_eq!(history.first, Some(segment));
+    }
+}

@@ -135,3 +135,17 @@ fn resolve_pending<R: Records>(
         Some(header) => Meaning::Record(header.previous),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pass_goes_by_one_state_and_the_next_by_its_own() {
+        let [first, second] = [1, 2].map(Applied);
+        let mut view = View::default();
+        assert_eq!(view.applied(7, || first), first);
+        assert_eq!(view.applied(7, || second), first);
+        assert_eq!(view.applied(8, || second), second);
+    }
+}
