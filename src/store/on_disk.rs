@@ -11,6 +11,7 @@ use crate::format::segment::{HEADER_UNITS, SegmentHeader};
 use crate::store::Writer;
 use crate::store::check::Finding;
 use crate::store::history::History;
+use crate::sys::file::is_no_file;
 
 /// The segments of a store that have a file.
 pub(crate) struct Segments {
@@ -161,8 +162,7 @@ impl Writer<'_> {
         let name = segment.file_name();
         let failed = |source| self.shared.failed("read the segment", &name, source);
         let file = match self.shared.dir.file(&name, true) {
-            // Not there, or no file.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+            Err(error) if error.kind() == ErrorKind::NotFound || is_no_file(&error) => {
                 return Ok(None);
             }
             other => other.map_err(failed)?,

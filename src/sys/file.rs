@@ -95,23 +95,19 @@ impl Dir {
         }
     }
 
-    /// Opens a regular file that exists. `InvalidInput` if something else has the name.
+    /// Opens a regular file that exists. Whether something else has the name, [`is_no_file`] tells.
     pub(crate) fn file(&self, name: &str, write: bool) -> io::Result<File> {
         #[cfg(test)]
         step(Step::Call("open"))?;
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
         // Opening a pipe would wait for its other end, and a terminal would become ours.
         let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-        let file = self.open_beneath(name, flags, Mode::empty()).map_err(|error| {
-            match Errno::from_io_error(&error) {
-                // A link, a directory, a socket.
-                Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => no_file(),
-                _ => error,
-            }
-        })?;
+        let file = self.open_beneath(name, flags, Mode::empty())?;
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
-        if kind == FileType::RegularFile { Ok(file.into()) } else { Err(no_file()) }
+        if kind != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file.into())
     }
 
     /// Makes a file that must not exist, for its owner alone, and opens it.
@@ -269,6 +265,12 @@ impl AsFd for Parent<'_> {
             Parent::Opened(descriptor) => descriptor.as_fd(),
         }
     }
+}
+
+/// Whether a file could not be opened because a link, a directory, a socket or a pipe has its name.
+pub(crate) fn is_no_file(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO))
+        || error.kind() == io::ErrorKind::InvalidInput
 }
 
 fn check_name(name: &str) -> io::Result<()> {
