@@ -103,18 +103,18 @@ fn a_fork_that_takes_long_is_not_waited_for() {
         let quiet = is_quiet() && !ForkWatch::start().has_forked();
         before_fork();
         before_fork();
-        let running = RUNNING.load(Ordering::Relaxed) == 2 && !is_quiet();
         let unsure = ForkWatch::start().has_forked();
         // The child of such a fork may still have the descriptor.
         entry.forget();
         let kept = entry.is_of(&file, process_token());
-        after_fork();
-        let running = running && !is_quiet();
-        after_fork();
-        after_fork();
-        let over = is_quiet() && RUNNING.load(Ordering::Relaxed) == 0;
+        let running = [2, 1, 0, 0].map(|expected| {
+            let now = RUNNING.load(Ordering::Relaxed);
+            after_fork();
+            now == expected
+        });
         entry.forget();
-        quiet && running && unsure && kept && over && !entry.is_of(&file, process_token())
+        let is_free = !entry.is_of(&file, process_token());
+        quiet && running == [true; 4] && unsure && kept && is_free
     });
     assert!(child.succeeded());
 }
