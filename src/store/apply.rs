@@ -12,6 +12,7 @@ use crate::format::record::{
     CONTROL_USES, CULLED, EXPIRED, FileRef, Header, KEEP_ACCESS, Kind, TRANSACTION,
 };
 use crate::format::segment::{DRAINED_WORD, HEADER_UNITS};
+use crate::format::settings::Settings;
 use crate::format::slot::{FIRST_BUCKETS, Slot, bucket_of};
 use crate::format::state::{Geometry, State};
 use crate::log::reader;
@@ -125,10 +126,7 @@ impl Writer<'_> {
                 }
             }
             Kind::Clear => self.apply_clear(state, record.at, first)?,
-            Kind::Settings => {
-                self.shared.head.set_settings(&record.arguments);
-                state.settings = record.at;
-            }
+            Kind::Settings => self.apply_settings(state, record)?,
             Kind::Discard => {
                 let segment = Segment::new(first);
                 self.shared.discard_segment(segment);
@@ -334,6 +332,24 @@ impl Writer<'_> {
         }
         state.first = segment.next();
         state.drained = Location::new(state.first, HEADER_UNITS);
+        Ok(())
+    }
+
+    /// Where the promise changes, the disk is waited for before this is over: whoever finishes it for
+    /// one that was killed waits as well. What the disk refuses is remembered.
+    fn apply_settings(&self, state: &mut State, record: &Record<'_>) -> Result<()> {
+        let head = &self.shared.head;
+        let promised = |words: &[u64; 3]| Settings::decode(words).power_loss;
+        let changes = !state.settings.is_none()
+            && self
+                .record_at(state.settings)?
+                .is_none_or(|(old, _)| promised(&old.arguments) != promised(&record.arguments));
+        head.set_settings(&record.arguments);
+        state.settings = record.at;
+        if changes {
+            let _ = self.shared.sync_to_tail();
+            let _ = self.shared.flush_head();
+        }
         Ok(())
     }
 

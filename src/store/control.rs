@@ -79,8 +79,8 @@ impl Writer<'_> {
         }
         self.state.synced = shared.sync_to_tail()?;
         self.job(Kind::Settings, &settings.encode())?;
-        shared.sync_to_tail()?;
-        shared.flush_head()
+        // Waited for when that was applied: by now it is known how it went.
+        shared.sync_to_tail().map(|_| ())
     }
 
     /// Removes every key; how many there were, without the cache's own. Takes the same time however many.

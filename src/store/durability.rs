@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::head::HEAD_BYTES;
-use crate::format::location::{Location, Segment};
+use crate::format::location::{LOCATION_BITS, LOCATION_MASK, Location, Segment};
 use crate::format::record::{FileRef, Kind};
 use crate::format::segment::HEADER_UNITS;
 use crate::log::reader;
@@ -81,7 +81,8 @@ impl Shared {
             return;
         }
         self.start_writeback(Segment::new(u64::from(tail.number()) + (1 << 27) - 1));
-        if self.head.state().1.spare_units == 0 {
+        let generation = self.head.geometry().generation();
+        if self.head.state().1.spare_units == 0 || self.head.has_sync_failed() {
             return;
         }
         if self.sync_names(tail).is_err() {
@@ -95,7 +96,7 @@ impl Shared {
                 return;
             }
             segment = segment.next();
-            self.note_synced(Location::new(segment, HEADER_UNITS));
+            self.note_synced(Location::new(segment, HEADER_UNITS), generation);
         }
         // There is more to wait for: the next write goes on.
         self.process().ask_for_sync(false);
@@ -103,14 +104,8 @@ impl Shared {
 
     /// Waits until the log is on disk up to where it is now; comes back with that place.
     pub(crate) fn sync_to_tail(&self) -> Result<Location> {
-        if self.head.has_sync_failed() {
-            return Err(Error::new(
-                ErrorKind::Io,
-                "an earlier write to disk failed, and what it was to write may be lost with the \
-                 next power cut; clear() the cache, or copy it to a sound disk",
-            )
-            .at(self.dir.path()));
-        }
+        self.refuse_if_failed()?;
+        let generation = self.head.geometry().generation();
         let tail = self.head.promise();
         let mut segment = self.synced().segment();
         if segment.is_after(tail.segment()) {
@@ -129,8 +124,22 @@ impl Shared {
             segment = segment.next();
         }
         self.sync_names(tail.segment())?;
-        self.note_synced(tail);
+        // The kernel tells one of several who wait that it has failed.
+        self.refuse_if_failed()?;
+        self.note_synced(tail, generation);
         Ok(tail)
+    }
+
+    fn refuse_if_failed(&self) -> Result<()> {
+        if !self.head.has_sync_failed() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Io,
+            "an earlier write to disk failed, and what it was to write may be lost with the next \
+             power cut; clear() the cache, or copy it to a sound disk",
+        )
+        .at(self.dir.path()))
     }
 
     /// Waits until the files up to this segment have their names on disk, and `head` has its
@@ -138,7 +147,8 @@ impl Shared {
     pub(crate) fn sync_names(&self, segment: Segment) -> Result<()> {
         let (place, process) = (Location::new(segment, HEADER_UNITS), self.process());
         // ORDERING: Acquire, pairs with the Release store below: the syncs before it are over.
-        let named = Location::from_bits(process.named.load(Ordering::Acquire));
+        let named = self.of_this_table(process.named.load(Ordering::Acquire));
+        let generation = self.head.geometry().generation();
         if !named.is_none() && named.is_at_or_after(place) {
             return Ok(());
         }
@@ -147,7 +157,7 @@ impl Shared {
         }
         self.sync_directories()?;
         // ORDERING: Release, pairs with the Acquire load above.
-        process.named.store(place.bits(), Ordering::Release);
+        process.named.store(place.bits() | generation << LOCATION_BITS, Ordering::Release);
         Ok(())
     }
 
@@ -162,17 +172,33 @@ impl Shared {
     /// read by a rebuild, too, as far as the header of the newest one on disk knows them as live.
     pub(crate) fn synced(&self) -> Location {
         let state = self.head.state().1;
-        // ORDERING: Acquire, pairs with `note_synced`: the syncs before it are over.
-        let own = Location::from_bits(self.process().synced.load(Ordering::Acquire));
+        let own = self.own_synced();
         let oldest = Location::new(state.oldest, HEADER_UNITS);
         [state.synced, own].into_iter().fold(oldest, |latest, other| {
             if !other.is_none() && other.is_at_or_after(latest) { other } else { latest }
         })
     }
 
-    fn note_synced(&self, location: Location) {
-        // ORDERING: Release, pairs with the Acquire load in `synced`.
-        self.process().synced.store(location.bits(), Ordering::Release);
+    /// Up to where the log is known to be on disk from syncs of this process. Not of the log of
+    /// another table: a repair may have cut that short.
+    pub(crate) fn own_synced(&self) -> Location {
+        // ORDERING: Acquire, pairs with `note_synced`: the syncs before it are over.
+        self.of_this_table(self.process().synced.load(Ordering::Acquire))
+    }
+
+    fn note_synced(&self, location: Location, generation: u64) {
+        // ORDERING: Release, pairs with the Acquire load in `own_synced`.
+        self.process()
+            .synced
+            .store(location.bits() | generation << LOCATION_BITS, Ordering::Release);
+    }
+
+    fn of_this_table(&self, noted: u64) -> Location {
+        let generation = self.head.geometry().generation() << LOCATION_BITS;
+        match noted & !LOCATION_MASK == generation {
+            true => Location::from_bits(noted & LOCATION_MASK),
+            false => Location::NONE,
+        }
     }
 
     /// Waits for one segment and the value files that its records name.

@@ -5,6 +5,7 @@ mod begun;
 mod disk;
 mod killed;
 mod promise;
+mod review;
 mod storm;
 
 use std::cell::Cell;

@@ -113,7 +113,8 @@ impl Writer<'_> {
         }
         let mut history = History::default();
         let segments = self.segments_on_disk(trusted.is_some(), &mut history)?;
-        if trusted.is_some() || !self.clears_after_power_loss() {
+        let clears = self.clears_after_power_loss();
+        if trusted.is_some() || !clears {
             self.read_history(&segments, trusted, &mut history)?;
         }
         let generation = self.next_generation()?;
@@ -121,11 +122,13 @@ impl Writer<'_> {
         self.build(&mut state, &mut history)?;
         let settings = history.settings.map(|(_, words)| Settings::decode(&words));
         let settings = settings.unwrap_or_else(|| self.shared.head.settings());
-        let waits = settings.power_loss == PowerLoss::Recover;
+        // Also where the head on disk promises something else than the log.
+        let waits = settings.power_loss == PowerLoss::Recover || !clears;
+        self.blank_rest()?;
         if waits {
-            self.blank_rest()?;
             self.sync_history(state.first)?;
-            state.synced = self.tail;
+            let is_sound = !self.shared.head.has_sync_failed();
+            state.synced = if is_sound { self.tail } else { state.synced };
         }
         self.switch(state, &history)?;
         self.delete_leftovers(generation)?;
@@ -399,7 +402,6 @@ impl Writer<'_> {
         *self.state = state;
         self.shared.table.switch(state.geometry);
         self.session.active = None;
-        self.shared.process().forget_synced();
         if head.whereabouts() != here {
             // What is read after a power cut, or in a copy, is what the disk has.
             head.set_sync_failed(false);

@@ -77,13 +77,6 @@ impl Process {
         self.free_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// What is known of the log on disk is not known of one that a rebuild has cut short.
-    pub(crate) fn forget_synced(&self) {
-        // ORDERING: Release, as everywhere; a sync beside this one is of a log that is gone as well.
-        self.synced.store(0, Ordering::Release);
-        self.named.store(0, Ordering::Release);
-    }
-
     /// Has the disk waited for when the lock has been given back: for the sealed segments, or for
     /// all of the log.
     pub(crate) fn ask_for_sync(&self, all: bool) {
@@ -104,6 +97,8 @@ pub(crate) struct Session {
     pub(crate) spare: Option<Box<State>>,
     /// The segment that this process knows as active, by its own rolling or mapped by name.
     pub(crate) active: Option<Segment>,
+    /// The table in whose time that was.
+    generation: u64,
     pub(crate) overlay: Option<Overlay>,
     /// The records of a transaction are being appended: nothing is committed until its end.
     pub(crate) is_gathering: bool,
@@ -440,6 +435,11 @@ impl Writer<'_> {
             return Err(self.shared.counters_are_damaged());
         }
         self.recover()?;
+        let generation = self.state.geometry.generation();
+        if self.session.generation != generation {
+            // A repair may have given up the file that this process knows under that number.
+            (self.session.generation, self.session.active) = (generation, None);
+        }
         let active = Some(self.tail.segment());
         if self.state.log_units != 0 && self.session.active != active {
             // Another process has begun it: a map that this one may have of a file of that name
@@ -452,8 +452,7 @@ impl Writer<'_> {
             self.begin_log()?;
         }
         self.blank_uncommitted()?;
-        // ORDERING: Acquire, pairs with `note_synced`: the syncs before it are over.
-        let synced = Location::from_bits(self.shared.process().synced.load(Ordering::Acquire));
+        let synced = self.shared.own_synced();
         if !synced.is_none() && !self.state.synced.is_at_or_after(synced) {
             self.state.synced = synced;
         }

@@ -83,7 +83,7 @@ impl<'a> Writer<'a> {
         let store_id = self.shared.identity.store_id;
         let found = lookup(&self.shared.table, key.hash, |candidate| {
             let at = candidate.slot.location();
-            let words = match self.words(at) {
+            let mut words = match self.words(at) {
                 Ok(Some(words)) => words,
                 Ok(None) => return Verdict::Other,
                 Err(error) => {
@@ -91,7 +91,15 @@ impl<'a> Writer<'a> {
                     return Verdict::Other;
                 }
             };
-            match reader::header(words, store_id, at) {
+            let mut header = reader::header(words, store_id, at);
+            if header.is_none()
+                && let Ok(Some(afresh)) = self.shared.reopen_segment(at.segment())
+            {
+                // The map was of a file that was begun in vain: as for readers.
+                words = afresh;
+                header = reader::header(words, store_id, at);
+            }
+            match header {
                 Some(header) if reader::has_key(words, at, &header, key.bytes) => {
                     let entry = candidate.entry();
                     pages::prefetch_entry(&self.shared.table, entry);

@@ -1,0 +1,240 @@
+//! What is promised, beside processes that are killed, repair, or meet a disk that fails.
+
+use std::cell::Cell;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+use super::killed::killed_at;
+use super::{PATIENCE, boot, check, get, open, prefix, put};
+use crate::format::settings::{PowerLoss, Settings};
+use crate::format::state::State;
+use crate::store::Store;
+use crate::sys::testing::{Child, Step, watch};
+
+fn promise(store: &Store, power_loss: PowerLoss) {
+    let settings = Settings { power_loss, ..store.settings() };
+    store.write(PATIENCE, |writer| writer.set_settings(&settings)).unwrap();
+}
+
+fn no_sync(step: Step) -> std::io::Result<()> {
+    match step {
+        Step::Call("fdatasync") => Err(std::io::ErrorKind::Other.into()),
+        _ => Ok(()),
+    }
+}
+
+fn flushes() -> (Rc<Cell<u32>>, impl FnMut(Step) -> std::io::Result<()> + 'static) {
+    let count = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&count);
+    let hook = move |step: Step| {
+        seen.set(seen.get() + u32::from(step == Step::Flush));
+        Ok(())
+    };
+    (count, hook)
+}
+
+/// The sync of a sealed segment fails once; the next one is believed.
+#[test]
+fn a_sealed_segment_that_the_disk_refused_does_not_count_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    let failed = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&failed);
+    let hook = move |step: Step| match step {
+        Step::Call("fdatasync") if !seen.replace(true) => Err(std::io::ErrorKind::Other.into()),
+        _ => Ok(()),
+    };
+    watch(hook, || {
+        for n in 0..100_000u32 {
+            if failed.get() {
+                break;
+            }
+            put(&store, n % 20, &[7; 300]);
+        }
+    });
+    assert!(store.shared().head.has_sync_failed());
+    let synced = store.state().synced;
+    (0..5000).for_each(|n| put(&store, n % 20, &[7; 300]));
+    assert_eq!(synced, store.state().synced);
+}
+
+/// The log has the new settings on disk, the head has not; after a rebuild the head must go there.
+#[test]
+fn a_rebuild_that_finds_other_settings_flushes_the_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    (0..10).for_each(|key| put(&store, key, b"v"));
+    store.sync_log().unwrap();
+    let head = std::fs::read(dir.path().join("head")).unwrap();
+    promise(&store, PowerLoss::Clear);
+    drop((store, first));
+    std::fs::write(dir.path().join("head"), &head).unwrap();
+    let second = boot(2);
+    let (flushed, hook) = flushes();
+    let store = watch(hook, || {
+        let store = open(dir.path(), 1 << 30);
+        (10..20).for_each(|key| put(&store, key, b"v"));
+        store
+    });
+    assert_eq!(store.settings().power_loss, PowerLoss::Clear);
+    drop((store, second));
+    if flushed.get() == 0 {
+        std::fs::write(dir.path().join("head"), &head).unwrap();
+    }
+    let _boot = boot(3);
+    assert_eq!(prefix(&open(dir.path(), 1 << 30), 20), 0);
+}
+
+/// Killed after the settings are committed and applied, before the head is on disk.
+#[test]
+fn what_is_synced_after_a_killed_change_to_recover_survives() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    promise(&store, PowerLoss::Clear);
+    put(&store, 0, b"v");
+    store.sync_log().unwrap();
+    let head = std::fs::read(dir.path().join("head")).unwrap();
+    let count = Cell::new(0);
+    let second = move |step: Step| {
+        count.set(count.get() + u32::from(step == Step::Flush));
+        count.get() == 2
+    };
+    killed_at(second, || promise(&store, PowerLoss::Recover));
+    assert_eq!(store.settings().power_loss, PowerLoss::Recover, "the new promise is in force");
+    let (flushed, hook) = flushes();
+    watch(hook, || {
+        put(&store, 1, b"v");
+        store.sync_log().unwrap();
+    });
+    drop((store, first));
+    if flushed.get() == 0 {
+        std::fs::write(dir.path().join("head"), &head).unwrap();
+    }
+    let _boot = boot(2);
+    assert!(get(&open(dir.path(), 1 << 30), 1).is_some());
+}
+
+/// The beginning of a segment fails when its end is to be appended; another process makes it
+/// anew in another size and goes on.
+#[test]
+fn a_writer_finds_a_key_in_a_segment_that_another_has_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 20);
+    put(&store, 1, b"v");
+    store.sync(PATIENCE).unwrap();
+    let hook = |step: Step| match step {
+        Step::Flush => Err(std::io::ErrorKind::Other.into()),
+        _ => Ok(()),
+    };
+    assert!(watch(hook, || store.write(PATIENCE, |writer| writer.end_segment())).is_err());
+    assert!(dir.path().join("log.0000002").exists());
+    let other = Child::fork(|| {
+        put(&store, 9, &vec![1; 200_000]);
+        put(&store, 5, b"old");
+        store.write(PATIENCE, |writer| writer.end_segment()).is_ok()
+    });
+    assert!(other.succeeded());
+    put(&store, 5, b"new");
+    assert_eq!(get(&store, 5).unwrap(), b"new");
+    check(&store);
+}
+
+/// Another process meets the error meanwhile.
+#[test]
+fn a_sync_beside_one_that_fails_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let other = store.clone();
+    let hook = move |step: Step| {
+        if step == Step::Call("fdatasync") {
+            other.shared().head.set_sync_failed(true);
+        }
+        Ok(())
+    };
+    assert!(watch(hook, || store.sync_log()).is_err());
+}
+
+/// As the test of one process, but another one repairs.
+#[test]
+fn what_was_known_to_be_on_disk_is_not_known_when_another_cuts_the_log_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..100).for_each(|key| put(&store, key, &[7; 150]));
+    store.sync_log().unwrap();
+    let (head, state) = (&store.shared().head, store.state());
+    let log = std::fs::File::options().write(true).open(dir.path().join("log.0000001")).unwrap();
+    log.write_all_at(&[0; 4096], 8192).unwrap();
+    let applied = head.applied();
+    head.flip(applied, applied.location(), &State { len: 1 << 40, ..state });
+    assert!(Child::fork(|| store.repair(PATIENCE).is_ok()).succeeded());
+    put(&store, 1000, b"v");
+    put(&store, 1001, b"v");
+    let (synced, tail) = (store.state().synced, head.tail());
+    assert!(tail.is_at_or_after(synced), "{synced:?} beyond {tail:?}");
+}
+
+/// A repair after a failed sync gives up what may be the only copy, and says all is on disk.
+#[test]
+fn a_repair_after_a_failed_sync_claims_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let before = store.state().synced;
+    assert!(watch(no_sync, || store.sync_log()).is_err());
+    store.repair(PATIENCE).unwrap();
+    assert_eq!(store.state().synced, before);
+}
+
+/// A file without its first page is taken for one that never held a record.
+#[test]
+fn the_segment_that_a_cleared_cache_begins_with_is_blank() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    promise(&store, PowerLoss::Clear);
+    (0..250).for_each(|key| put(&store, key, &[7; 300]));
+    let last = store.shared().head.tail().segment();
+    assert!(last.number() > 1);
+    let path = dir.path().join(last.file_name());
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes[4096..8192].iter().any(|byte| *byte != 0));
+    drop((store, first));
+    std::fs::File::options().write(true).open(&path).unwrap().write_all_at(&[0; 4096], 0).unwrap();
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    let tail = store.shared().head.tail();
+    let bytes = std::fs::read(dir.path().join(tail.segment().file_name())).unwrap();
+    assert!(bytes[8 * tail.unit() as usize..].iter().all(|byte| *byte == 0), "{tail:?}");
+}
+
+/// Another process repairs, the log ends earlier, and goes on in a segment of the same number.
+#[test]
+fn a_writer_does_not_go_on_in_the_file_that_a_repair_has_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..1000).for_each(|key| put(&store, key, &[7; 300]));
+    let last = store.shared().head.tail().segment();
+    std::fs::remove_file(dir.path().join(last.file_name())).unwrap();
+    let other = Child::fork(|| {
+        store.repair(PATIENCE).unwrap();
+        while store.shared().head.tail().segment() != last {
+            store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
+        }
+        put(&store, 5000, b"v");
+        store.shared().head.tail().segment() == last
+    });
+    assert!(other.succeeded());
+    put(&store, 6000, b"w");
+    let options = crate::store::open::OpenOptions {
+        create: false,
+        read_only: true,
+        allow_network: true,
+        settings: None,
+    };
+    let fresh = Store::open(dir.path(), &options).unwrap();
+    assert!(get(&fresh, 5000).is_some());
+    assert!(get(&fresh, 6000).is_some());
+}
