@@ -163,12 +163,22 @@ impl Cache {
         if after == before {
             return Ok(());
         }
+        self.settle_before(&after)?;
         self.0.store.write(self.0.timeout, |writer| {
             let mut now = self.settings();
             merge(&mut now, &before, &after);
             writer.set_settings(&now)
         })?;
         self.made_durable()
+    }
+
+    /// Where other settings change the promise: most of the waiting is done before the lock is taken.
+    fn settle_before(&self, after: &Settings) -> Result<()> {
+        if after.power_loss == self.settings().power_loss {
+            Ok(())
+        } else {
+            self.0.store.sync_log()
+        }
     }
 
     /// Takes over the settings of another cache as they are at that moment. Of several that do so
@@ -178,6 +188,7 @@ impl Cache {
             return Ok(());
         }
         self.outside_transaction("update_settings()")?;
+        self.settle_before(&lead.settings())?;
         // Whoever changes the leader's again meanwhile may have found here what it wanted.
         while self.settings() != lead.settings() {
             self.0.store.write(self.0.timeout, |writer| writer.set_settings(&lead.settings()))?;

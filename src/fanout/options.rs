@@ -201,8 +201,11 @@ impl FanoutOptions {
         let inner = Inner { shards, patient, budget, directory, options, temporary };
         let cache = FanoutCache(Arc::new(inner));
         // What somebody who changed settings had no time for.
-        cache.follow_the_lead()?;
-        Ok(cache)
+        match cache.follow_the_lead() {
+            // Of a shard whose disk fails: it says so to whoever writes or syncs there.
+            Err(error) if error.kind() != ErrorKind::Io => Err(error),
+            _ => Ok(cache),
+        }
     }
 
     /// Opens the first shard, which says how many there are, and the others.

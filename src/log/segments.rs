@@ -252,8 +252,10 @@ impl Segments {
 /// Whether a segment has never held a record. One that was begun for what was not committed has.
 fn is_blank(file: &File) -> io::Result<bool> {
     let mut word = [0; 8];
-    let len = file.read_at(&mut word, 8 * HEADER_UNITS)?;
-    Ok(word[..len].iter().all(|byte| *byte == 0))
+    match file.read_exact_at(&mut word, 8 * HEADER_UNITS) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+        done => done.map(|()| word == [0; 8]),
+    }
 }
 
 impl Mapped {

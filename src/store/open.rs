@@ -240,14 +240,11 @@ fn create_head(dir: &Dir, options: &OpenOptions) -> Result<()> {
 /// Whether a `head` is short or begins with zeros: it never reached the disk.
 fn is_blank(file: &std::fs::File) -> std::io::Result<bool> {
     let mut start = [0; 64];
-    let len = file.metadata()?.len();
-    if len < HEAD_BYTES as u64 {
-        return Ok(len == 0
-            || file.read_at(&mut start, 0)? == 0
-            || start.iter().all(|it| *it == 0));
+    match file.read_exact_at(&mut start, 0) {
+        // What is there is in `start` all the same.
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(start == [0; 64]),
     }
-    file.read_exact_at(&mut start, 0)?;
-    Ok(start.iter().all(|byte| *byte == 0))
 }
 
 /// Fills a `head` that never reached the disk before the power went.

@@ -2,10 +2,11 @@
 //! [`storm`] does so at random, over a [`disk`] that knows what was synced.
 
 mod begun;
+mod beside;
 mod disk;
 mod killed;
 mod promise;
-mod review;
+
 mod storm;
 
 use std::cell::Cell;
