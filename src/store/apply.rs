@@ -359,7 +359,7 @@ impl Writer<'_> {
         let geometry = Geometry::new(generation, FIRST_BUCKETS);
         self.shared.table.switch(geometry);
         // What could not be written to disk is gone now; what is written from here on counts anew.
-        self.shared.head.set_sync_failed(false);
+        self.shared.head.forget_sync_failed();
         for name in self.shared.table.stale_files(generation)? {
             self.shared.discard_file(&name);
         }

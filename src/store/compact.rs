@@ -98,7 +98,7 @@ impl Writer<'_> {
     /// Bytes that the log may have for its live bytes, and the size of a segment. On a full disk the
     /// log may have no more than it must until enough drained files wait: removals need the space that
     /// compaction finds, and it must be found before the last of it is used.
-    fn allowance(&self) -> (u64, u64) {
+    pub(crate) fn allowance(&self) -> (u64, u64) {
         let live = self.state.live_bytes;
         let settings = self.shared.head.settings();
         let segment = 8 * segment_units(&self.state, &settings);

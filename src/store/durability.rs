@@ -130,7 +130,15 @@ impl Shared {
         Ok(tail)
     }
 
-    fn refuse_if_failed(&self) -> Result<()> {
+    /// Remembers that a write to disk has failed, for all processes.
+    #[cold]
+    fn note_sync_failed(&self) {
+        let here = self.whereabouts().unwrap_or_else(|_| self.head.whereabouts());
+        self.head.set_sync_failed(&here);
+    }
+
+    /// An error where a write to disk has failed.
+    pub(crate) fn refuse_if_failed(&self) -> Result<()> {
         if !self.head.has_sync_failed() {
             return Ok(());
         }
@@ -163,7 +171,7 @@ impl Shared {
 
     pub(crate) fn flush_head(&self) -> Result<()> {
         self.head.map().flush_range(0, HEAD_BYTES).map_err(|source| {
-            self.head.set_sync_failed(true);
+            self.note_sync_failed();
             self.failed("write to disk", "head", source)
         })
     }
@@ -211,7 +219,7 @@ impl Shared {
         let name = segment.file_name();
         match self.dir.file(&name, true) {
             Ok(file) => data_sync(&file).map_err(|source| {
-                self.head.set_sync_failed(true);
+                self.note_sync_failed();
                 self.failed("write to disk the segment", &name, source)
             }),
             // Drained and used again meanwhile: that waited for the disk.
@@ -238,7 +246,7 @@ impl Shared {
                     && let Some(opened) = self.open_value_file(file)?
                 {
                     data_sync(&opened).map_err(|source| {
-                        self.head.set_sync_failed(true);
+                        self.note_sync_failed();
                         self.failed("write to disk the value file", &file.name(), source)
                     })?;
                     if let Some((parent, _)) = file.name().rsplit_once('/') {
@@ -264,7 +272,7 @@ impl Shared {
                 .file(&name, true)
                 .map_err(|source| self.failed("open the table file", &name, source))?;
             data_sync(&file).map_err(|source| {
-                self.head.set_sync_failed(true);
+                self.note_sync_failed();
                 self.failed("write to disk the table file", &name, source)
             })?;
         }
@@ -274,7 +282,7 @@ impl Shared {
     pub(crate) fn sync_directories(&self) -> Result<()> {
         self.sync_names_in("values")?;
         self.dir.sync().map_err(|source| {
-            self.head.set_sync_failed(true);
+            self.note_sync_failed();
             self.failed("write to disk the directory", ".", source)
         })
     }
@@ -284,7 +292,7 @@ impl Shared {
         match self.dir.sync_sub(name) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             done => done.map_err(|source| {
-                self.head.set_sync_failed(true);
+                self.note_sync_failed();
                 self.failed("write to disk the directory", name, source)
             }),
         }

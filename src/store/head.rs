@@ -21,6 +21,15 @@ pub(crate) struct Whereabouts {
     pub(crate) inode: u64,
 }
 
+impl Whereabouts {
+    /// A number that stands for it, and is not 0.
+    fn mark(&self) -> u64 {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let words = [self.boot[0], self.boot[1], self.device, self.inode];
+        words.iter().fold(ODD, |mark, word| (mark ^ word).wrapping_mul(ODD).rotate_left(29)) | 1
+    }
+}
+
 /// The mapped page.
 pub(crate) struct Head {
     map: Arc<Map>,
@@ -139,8 +148,18 @@ impl Head {
         self.word(SYNC_FAILED).load(Ordering::Relaxed) != 0
     }
 
-    pub(crate) fn set_sync_failed(&self, failed: bool) {
-        self.word(SYNC_FAILED).store(u64::from(failed), Ordering::Relaxed);
+    /// Whether that was here, and in this boot: what is read elsewhere is what the disk had.
+    pub(crate) fn has_sync_failed_at(&self, here: &Whereabouts) -> bool {
+        self.word(SYNC_FAILED).load(Ordering::Relaxed) == here.mark()
+    }
+
+    /// Notes that a write to disk has failed here.
+    pub(crate) fn set_sync_failed(&self, here: &Whereabouts) {
+        self.word(SYNC_FAILED).store(here.mark(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn forget_sync_failed(&self) {
+        self.word(SYNC_FAILED).store(0, Ordering::Relaxed);
     }
 
     fn counter(&self, index: usize) -> &AtomicU64 {

@@ -205,7 +205,19 @@ impl Writer<'_> {
                     self.unit_after(at)?
                 }
             };
-            let Some(next) = next else { break };
+            let Some(mut next) = next else { break };
+            while let Some(end) = trusted
+                && !segments.has(next.segment())
+                && next.segment() != end.segment()
+            {
+                // The log goes on behind what is missing, and may still be mapped.
+                self.shared.log.forget(next.segment());
+                history.findings.push(Finding {
+                    path: self.shared.dir.join(&next.segment().file_name()),
+                    what: "the segment is missing".to_owned(),
+                });
+                next = Location::new(next.segment().next(), HEADER_UNITS);
+            }
             if !segments.has(next.segment()) {
                 break;
             }
@@ -402,9 +414,9 @@ impl Writer<'_> {
         *self.state = state;
         self.shared.table.switch(state.geometry);
         self.session.active = None;
-        if head.whereabouts() != here {
+        if !head.has_sync_failed_at(&here) {
             // What is read after a power cut, or in a copy, is what the disk has.
-            head.set_sync_failed(false);
+            head.forget_sync_failed();
         }
         head.set_clean(false);
         head.set_whereabouts(&here);

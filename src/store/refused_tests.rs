@@ -3,21 +3,15 @@
 use std::cell::Cell;
 use std::io;
 
-use super::stress_tests::{PATIENCE, check, get, open, put, put_in};
+use super::stress_tests::{PATIENCE, check, get, open, put, try_put};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::settings::{PowerLoss, Settings};
 use crate::format::state::State;
 use crate::store::compact::NEEDED;
-use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
 use crate::sys::testing::{Step, watch};
 
 const LIMIT: u64 = 100_000;
-
-fn try_put(store: &Store, key: u32, value: &[u8]) -> Result<()> {
-    let key = key.to_be_bytes();
-    store.write(PATIENCE, |writer| put_in(store, writer, &key, PutValue::Bytes(value)))
-}
 
 fn try_remove(store: &Store, key: u32) -> Result<()> {
     let key = key.to_be_bytes();

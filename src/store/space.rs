@@ -25,6 +25,8 @@ const SEAL_UNITS: u64 = HEADER_WORDS as u64 + 2 + 1;
 /// leave: 4 KiB. A larger segment is never the only one, and has the next one made before it is full.
 const RESERVE_SHARE: u64 = 16;
 const MOST_RESERVE: u64 = 4096 / 8;
+/// Segments beyond what the log may have, after which puts end where the disk has refused a write.
+const STUCK: u64 = 8;
 /// What a segment grows to where segments come and go: 256 KiB; and how many of the smallest size
 /// must have come and gone for each that it has.
 const BUSY_SEGMENT_UNITS: u64 = 256 * 1024 / 8;
@@ -117,6 +119,7 @@ impl<'a> Writer<'a> {
         if self.fits_in(active, units + reserve) {
             return Ok(());
         }
+        self.refuse_if_stuck()?;
         self.reserve_second_next()?;
         self.room(units, reserve)
     }
@@ -140,6 +143,16 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         self.room(units, reserve)
+    }
+
+    /// What the disk refused keeps drained files from being used again: puts end before the log takes
+    /// all of the disk.
+    fn refuse_if_stuck(&self) -> Result<()> {
+        let (allowed, segment) = self.allowance();
+        if 8 * self.state.log_units > allowed + STUCK * segment {
+            self.shared.refuse_if_failed()?;
+        }
+        Ok(())
     }
 
     /// Before a put begins a segment: where too few drained files wait, allocates that one and the

@@ -36,8 +36,12 @@ pub(super) fn put_in(
 }
 
 pub(super) fn put(store: &Store, key: u32, value: &[u8]) {
+    try_put(store, key, value).unwrap();
+}
+
+pub(super) fn try_put(store: &Store, key: u32, value: &[u8]) -> Result<()> {
     let key = key.to_be_bytes();
-    store.write(PATIENCE, |writer| put_in(store, writer, &key, PutValue::Bytes(value))).unwrap();
+    store.write(PATIENCE, |writer| put_in(store, writer, &key, PutValue::Bytes(value)))
 }
 
 pub(super) fn remove(store: &Store, key: u32) -> bool {

@@ -5,7 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use super::killed::killed_at;
-use super::{PATIENCE, boot, check, get, open, prefix, put};
+use super::{PATIENCE, boot, check, get, open, prefix, put, try_put};
+use crate::error::ErrorKind;
 use crate::format::settings::{PowerLoss, Settings};
 use crate::format::state::State;
 use crate::store::Store;
@@ -33,29 +34,85 @@ fn flushes() -> (Rc<Cell<u32>>, impl FnMut(Step) -> std::io::Result<()> + 'stati
     (count, hook)
 }
 
-/// The sync of a sealed segment fails once; the next one is believed.
-#[test]
-fn a_sealed_segment_that_the_disk_refused_does_not_count_later() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), 100_000);
+/// Puts into a store until its disk has refused one write; it refuses no other.
+fn refused_once(store: &Store) {
     let failed = Rc::new(Cell::new(false));
     let seen = Rc::clone(&failed);
     let hook = move |step: Step| match step {
         Step::Call("fdatasync") if !seen.replace(true) => Err(std::io::ErrorKind::Other.into()),
         _ => Ok(()),
     };
+    let mut numbers = 0..100_000u32;
     watch(hook, || {
-        for n in 0..100_000u32 {
-            if failed.get() {
-                break;
-            }
-            put(&store, n % 20, &[7; 300]);
+        while !failed.get() {
+            put(store, numbers.next().unwrap() % 20, &[7; 300])
         }
     });
     assert!(store.shared().head.has_sync_failed());
+}
+
+/// The next sync would be believed, and then what only it says to be on disk is overwritten.
+#[test]
+fn what_the_disk_refused_is_never_on_disk_and_puts_end_before_the_log_takes_it_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    refused_once(&store);
     let synced = store.state().synced;
-    (0..5000).for_each(|n| put(&store, n % 20, &[7; 300]));
+    let put = |n: u32| try_put(&store, n % 20, &[7; 300]);
+    let error = (0..5000).find_map(|n| put(n).err()).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Io);
     assert_eq!(synced, store.state().synced);
+    assert!(8 * store.state().log_units < 300_000);
+    assert!((0..20).all(|key| get(&store, key).is_some()));
+    check(&store);
+    store.write(PATIENCE, |writer| writer.clear()).unwrap();
+    (0..5000).for_each(|n| put(n).unwrap());
+    store.sync(PATIENCE).unwrap();
+    check(&store);
+}
+
+/// The first error of the disk ends the opening; the second sync finds nothing to complain of.
+#[test]
+fn a_rebuild_that_the_disk_refused_is_remembered_by_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    (0..20).for_each(|key| put(&store, key, b"v"));
+    drop((store, first));
+    let second = boot(2);
+    let options = crate::store::open::OpenOptions {
+        create: false,
+        read_only: false,
+        allow_network: true,
+        settings: None,
+    };
+    assert!(watch(no_sync, || Store::open(dir.path(), &options)).is_err());
+    let store = open(dir.path(), 1 << 30);
+    assert_eq!(store.sync_log().unwrap_err().kind(), ErrorKind::Io);
+    drop((store, second));
+    let _boot = boot(3);
+    let store = open(dir.path(), 1 << 30);
+    store.sync_log().unwrap();
+    assert_eq!(prefix(&store, 20), 20);
+}
+
+#[test]
+fn a_repair_keeps_what_lies_behind_a_segment_that_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    (0..200).for_each(|key| put(&store, key, &[7; 300]));
+    let (first, last) = (store.state().first, store.shared().head.tail().segment());
+    assert!(last.since(first) > 3);
+    std::fs::remove_file(dir.path().join(first.next().next().file_name())).unwrap();
+    let findings = store.repair(PATIENCE).unwrap();
+    assert!(findings.iter().any(|it| it.what == "the segment is missing"), "{findings:?}");
+    let there: Vec<u32> = (0..200).filter(|key| get(&store, *key).is_some()).collect();
+    assert!((150..200).contains(&(there.len() as u32)), "{there:?}");
+    assert!(there.contains(&0) && there.contains(&199));
+    check(&store);
+    (0..3000).for_each(|n| put(&store, n % 200, &[8; 300]));
+    check(&store);
+    assert!(8 * store.state().log_units < 200_000);
 }
 
 /// The log has the new settings on disk, the head has not; after a rebuild the head must go there.
@@ -150,7 +207,8 @@ fn a_sync_beside_one_that_fails_fails() {
     let other = store.clone();
     let hook = move |step: Step| {
         if step == Step::Call("fdatasync") {
-            other.shared().head.set_sync_failed(true);
+            let shared = other.shared();
+            shared.head.set_sync_failed(&shared.whereabouts().unwrap());
         }
         Ok(())
     };
