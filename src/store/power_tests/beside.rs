@@ -57,6 +57,9 @@ fn what_the_disk_refused_is_never_on_disk_and_puts_end_before_the_log_takes_it_a
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 100_000);
     refused_once(&store);
+    let known = store.shared().synced();
+    store.shared().sync_sealed();
+    assert_eq!(store.shared().synced(), known, "{}", store.state().spare_units);
     let synced = store.state().synced;
     let put = |n: u32| try_put(&store, n % 20, &[7; 300]);
     let error = (0..5000).find_map(|n| put(n).err()).unwrap();
