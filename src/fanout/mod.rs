@@ -231,6 +231,10 @@ impl fmt::Debug for FanoutCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
+    use crate::format::settings::{PowerLoss, Settings};
+    use crate::store::Store;
+    use crate::store::open::OpenOptions;
 
     fn assert_shareable<T: Send + Sync + Clone + fmt::Debug + 'static>() {}
     fn assert_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
@@ -240,5 +244,27 @@ mod tests {
         assert_shareable::<FanoutCache>();
         assert_shareable::<FanoutOptions>();
         assert_unwind_safe::<FanoutCache>();
+    }
+
+    #[test]
+    fn shards_can_be_opened_although_the_disk_of_one_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || FanoutCache::options().shards(2).open(dir.path()).unwrap();
+        let clears = |settings: &mut Settings| settings.power_loss = PowerLoss::Clear;
+        let cache = open();
+        (0..100).for_each(|key| assert!(cache.set(key, &key).is_ok()));
+        let options =
+            OpenOptions { create: false, read_only: false, allow_network: true, settings: None };
+        let store = Store::open(cache.0.shards[1].directory(), &options).unwrap();
+        store.shared().head.set_sync_failed(&store.shared().whereabouts().unwrap());
+        assert_eq!(cache.update_settings(clears).unwrap_err().kind(), ErrorKind::Io);
+        drop((cache, store));
+        let cache = open();
+        assert_eq!(cache.sync().unwrap_err().kind(), ErrorKind::Io);
+        cache.clear().unwrap();
+        cache.update_settings(clears).unwrap();
+        cache.sync().unwrap();
+        let promised = |shard: &Cache| shard.settings().power_loss;
+        assert!(cache.0.shards.iter().all(|shard| promised(shard) == PowerLoss::Clear));
     }
 }
