@@ -54,6 +54,7 @@ pub(crate) mod rebuild;
 pub(crate) mod recover;
 #[cfg(test)]
 mod refused_tests;
+pub(crate) mod replay;
 pub(crate) mod scan;
 #[cfg(test)]
 mod scan_tests;

@@ -7,8 +7,11 @@ use std::rc::Rc;
 use super::killed::killed_at;
 use super::{PATIENCE, boot, check, get, open, prefix, put, try_put};
 use crate::error::ErrorKind;
+use crate::format::location::Location;
+use crate::format::segment::HEADER_UNITS;
 use crate::format::settings::{PowerLoss, Settings};
 use crate::format::state::State;
+use crate::log::segments::MAX_SEGMENTS;
 use crate::store::Store;
 use crate::sys::testing::{Child, Step, watch};
 
@@ -281,7 +284,7 @@ fn a_writer_does_not_go_on_in_the_file_that_a_repair_has_given_up() {
     std::fs::remove_file(dir.path().join(last.file_name())).unwrap();
     let other = Child::fork(|| {
         store.repair(PATIENCE).unwrap();
-        while store.shared().head.tail().segment() != last {
+        while last.is_after(store.shared().head.tail().segment()) {
             store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
         }
         put(&store, 5000, b"v");
@@ -298,4 +301,23 @@ fn a_writer_does_not_go_on_in_the_file_that_a_repair_has_given_up() {
     let fresh = Store::open(dir.path(), &options).unwrap();
     assert!(get(&fresh, 5000).is_some());
     assert!(get(&fresh, 6000).is_some());
+}
+
+/// As many as there can be, of a head that says so: none of them has ever been.
+#[test]
+fn a_repair_of_a_log_that_is_said_to_go_on_for_ever_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..100).for_each(|key| put(&store, key, &[7; 300]));
+    let (head, state) = (&store.shared().head, store.state());
+    let far = (0..MAX_SEGMENTS - 2).fold(head.tail().segment(), |it, _| it.next());
+    let far = Location::new(far, HEADER_UNITS);
+    head.set_tail(far);
+    let log_units = u64::from(MAX_SEGMENTS) << 10;
+    head.flip(head.applied(), far, &State { log_units, ..state });
+    store.repair(PATIENCE).unwrap();
+    assert!((0..100).all(|key| get(&store, key).is_some()));
+    check(&store);
+    (0..3000).for_each(|n| put(&store, n % 100, &[8; 300]));
+    check(&store);
 }
