@@ -122,24 +122,28 @@ fn a_fork_that_takes_long_is_not_waited_for() {
 #[test]
 fn a_child_closes_the_registered_descriptor_and_no_other() {
     let places = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
-    let files = places.each_ref().map(|place| place.reopen().unwrap());
-    let process = process_token();
-    let entry = PrivateEntry::register(&files[0]).unwrap();
-    assert!(entry.is_of(&files[0], process));
-    assert!(!entry.is_of(&files[1], process) && !entry.is_of(&files[0], process + 1));
-    let closed = Child::fork(|| files[0].metadata().is_err() && files[1].metadata().is_ok());
-    assert!(closed.succeeded());
-    // The number is another file's by the time of the fork.
-    for word in [&entry.device, &entry.inode] {
-        let right = word.fetch_add(1, Ordering::Relaxed);
-        assert!(Child::fork(|| files[0].metadata().is_ok()).succeeded());
-        word.store(right, Ordering::Relaxed);
-    }
-    // Forks of other tests may take long.
-    while entry.is_of(&files[0], process) {
+    // In a child, where no entry of another test names a descriptor.
+    let child = Child::fork(|| {
+        let files = places.each_ref().map(|place| place.reopen().unwrap());
+        let process = process_token();
+        let entry = PrivateEntry::register(&files[0]).unwrap();
+        let keeps = || Child::fork(|| files[0].metadata().is_ok()).succeeded();
+        let is_its = entry.is_of(&files[0], process)
+            && !entry.is_of(&files[1], process)
+            && !entry.is_of(&files[0], process + 1);
+        let closes = Child::fork(|| files[0].metadata().is_err() && files[1].metadata().is_ok());
+        let closes = closes.succeeded();
+        // The number is another file's by the time of the fork.
+        let spares = [&entry.device, &entry.inode].map(|word| {
+            let right = word.fetch_add(1, Ordering::Relaxed);
+            let kept = keeps();
+            word.store(right, Ordering::Relaxed);
+            kept
+        });
         entry.forget();
-    }
-    assert!(Child::fork(|| files[0].metadata().is_ok()).succeeded());
+        is_its && closes && spares == [true; 2] && !entry.is_of(&files[0], process) && keeps()
+    });
+    assert!(child.succeeded());
 }
 
 #[test]
