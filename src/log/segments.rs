@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::format::location::{MAX_SEGMENT_UNITS, Segment};
 use crate::format::segment::HEADER_UNITS;
-use crate::sys::file::{Dir, allocate};
+use crate::sys::file::{Dir, allocate, punch};
 use crate::sys::fork::ForkLocal;
 use crate::sys::map::Map;
 use crate::sys::sync::{AtomicU64, Ordering};
@@ -232,7 +232,12 @@ impl Segments {
         let name = segment.file_name();
         match self.dir.file(&name, true) {
             Ok(file) if is_blank(&file)? => Ok(false),
-            Ok(_) => self.dir.unlink(&name).map(|()| true),
+            Ok(file) => {
+                self.dir.unlink(&name)?;
+                // Another process may have it mapped, and must not find records there.
+                let _ = punch(&file);
+                Ok(true)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }

@@ -5,7 +5,7 @@
 //! again from the same state and stores the same words; after the flip it is over. Nothing here
 //! needs space: whoever appended the record made sure of that first.
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::entry::{Access, Deadline, HASH, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{LOCATION_MASK, Location, Segment};
 use crate::format::record::{
@@ -346,11 +346,16 @@ impl Writer<'_> {
                 .is_none_or(|(old, _)| promised(&old.arguments) != promised(&record.arguments));
         head.set_settings(&record.arguments);
         state.settings = record.at;
-        if changes {
-            let _ = self.shared.sync_to_tail();
-            let _ = self.shared.flush_head();
+        if !changes {
+            return Ok(());
         }
-        Ok(())
+        match self.shared.sync_to_tail().and_then(|_| self.shared.flush_head()) {
+            // Not the disk's: it is done again.
+            Err(error) if error.kind() == ErrorKind::Io && !self.shared.has_sync_failed() => {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Everything goes: the table begins again in new, empty files, and the segments before this

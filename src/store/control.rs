@@ -104,7 +104,7 @@ impl Writer<'_> {
         // What a rebuild that was cut short left under this number is no empty table.
         self.discard_other_tables()?;
         self.shared.table.begin_generation(generation)?;
-        if self.shared.head.has_sync_failed() {
+        if self.shared.has_sync_failed() {
             // Parts of this segment may never reach the disk, whatever a later sync says. What comes
             // after them must not need them.
             self.end_segment()?;

@@ -75,14 +75,14 @@ impl Shared {
     /// drained files wait for that. An error is remembered in the store; the next `sync()` reports
     /// it.
     pub(crate) fn sync_sealed(&self) {
+        let generation = self.head.geometry().generation();
         let tail = self.head.tail().segment();
         let mut segment = self.synced().segment();
         if !tail.is_after(segment) {
             return;
         }
         self.start_writeback(Segment::new(u64::from(tail.number()) + (1 << 27) - 1));
-        let generation = self.head.geometry().generation();
-        if self.head.state().1.spare_units == 0 || self.head.has_sync_failed() {
+        if self.head.state().1.spare_units == 0 || self.has_sync_failed() {
             return;
         }
         if self.sync_names(tail).is_err() {
@@ -92,7 +92,8 @@ impl Shared {
             if !tail.is_after(segment.next()) {
                 return;
             }
-            if self.sync_segment(segment, None).is_err() {
+            // The kernel tells one of several who wait that it has failed.
+            if self.sync_segment(segment, None).is_err() || self.has_sync_failed() {
                 return;
             }
             segment = segment.next();
@@ -124,10 +125,17 @@ impl Shared {
             segment = segment.next();
         }
         self.sync_names(tail.segment())?;
-        // The kernel tells one of several who wait that it has failed.
+        // Another may have been told of a failure meanwhile.
         self.refuse_if_failed()?;
         self.note_synced(tail, generation);
         Ok(tail)
+    }
+
+    /// Whether a write to disk has failed, here and in this boot: what is read in another, or in a copy,
+    /// is what the disk has.
+    pub(crate) fn has_sync_failed(&self) -> bool {
+        self.head.has_sync_failed()
+            && self.whereabouts().map_or(true, |here| self.head.has_sync_failed_at(&here))
     }
 
     /// Remembers that a write to disk has failed, for all processes.
@@ -139,7 +147,7 @@ impl Shared {
 
     /// An error where a write to disk has failed.
     pub(crate) fn refuse_if_failed(&self) -> Result<()> {
-        if !self.head.has_sync_failed() {
+        if !self.has_sync_failed() {
             return Ok(());
         }
         Err(Error::new(
@@ -318,6 +326,7 @@ impl Store {
             shared.sync_table(writer.state.geometry.generation())?;
             shared.sync_directories()?;
             shared.flush_head()?;
+            shared.refuse_if_failed()?;
             shared.head.set_clean(true);
             shared.flush_head()
         })

@@ -148,14 +148,16 @@ impl Head {
         self.word(SYNC_FAILED).load(Ordering::Relaxed) != 0
     }
 
-    /// Whether that was here, and in this boot: what is read elsewhere is what the disk had.
+    /// Whether that was at this place, in this boot.
     pub(crate) fn has_sync_failed_at(&self, here: &Whereabouts) -> bool {
         self.word(SYNC_FAILED).load(Ordering::Relaxed) == here.mark()
     }
 
     /// Notes that a write to disk has failed here.
     pub(crate) fn set_sync_failed(&self, here: &Whereabouts) {
-        self.word(SYNC_FAILED).store(here.mark(), Ordering::Relaxed);
+        if self.map.is_writable() {
+            self.word(SYNC_FAILED).store(here.mark(), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn forget_sync_failed(&self) {

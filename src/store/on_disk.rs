@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use crate::error::Result;
 use crate::format::location::{Location, Segment};
 use crate::format::record::Kind;
-use crate::format::segment::{HEADER_UNITS, SegmentHeader};
+use crate::format::segment::{HEADER_UNITS, SegmentHeader, TINY_SEGMENT_UNITS};
 use crate::store::Writer;
 use crate::store::check::Finding;
 use crate::store::history::History;
@@ -155,6 +155,32 @@ impl Writer<'_> {
             oldest: newest.map(|header| header.oldest),
             synced: newest.map_or(Location::NONE, |header| header.synced),
         })
+    }
+
+    /// Makes blank files in place of segments that have none, up to the one where the log is known to
+    /// end: what lies behind them is not given up. Where more are missing than are there, the counters
+    /// are what is damaged, and nothing is done.
+    pub(crate) fn fill_gaps(&mut self, found: &mut Segments, history: &mut History) -> Result<()> {
+        let (first, last) = (self.state.first, self.tail.segment());
+        let missing: Vec<Segment> = std::iter::successors(Some(first), |it| Some(it.next()))
+            .take_while(|it| *it != last && it.is_within(first, last))
+            .filter(|it| !found.has(*it))
+            .collect();
+        if missing.len() > found.units.len() {
+            return Ok(());
+        }
+        for segment in missing {
+            let name = segment.file_name();
+            // Of something else that has the name.
+            let _ = self.shared.dir.unlink(&name).or_else(|_| self.shared.dir.remove_dir(&name));
+            self.write_segment_header(segment, TINY_SEGMENT_UNITS)?;
+            found.units.insert(segment.number(), TINY_SEGMENT_UNITS);
+            history.findings.push(Finding {
+                path: self.shared.dir.join(&name),
+                what: "the segment is missing".to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// The size of a segment's file, and its header if that is sound.

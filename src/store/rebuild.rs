@@ -111,7 +111,10 @@ impl Writer<'_> {
             self.shared.flush_head()?;
         }
         let mut history = History::default();
-        let segments = self.segments_on_disk(trusted.is_some(), &mut history)?;
+        let mut segments = self.segments_on_disk(trusted.is_some(), &mut history)?;
+        if trusted.is_some() {
+            self.fill_gaps(&mut segments, &mut history)?;
+        }
         let clears = self.clears_after_power_loss();
         if trusted.is_some() || !clears {
             self.read_history(&segments, trusted, &mut history)?;
@@ -126,7 +129,7 @@ impl Writer<'_> {
         self.blank_rest()?;
         if waits {
             self.sync_history(state.first)?;
-            let is_sound = !self.shared.head.has_sync_failed();
+            let is_sound = !self.shared.has_sync_failed();
             state.synced = if is_sound { self.tail } else { state.synced };
         }
         self.switch(state, &history)?;

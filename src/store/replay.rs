@@ -1,5 +1,5 @@
-//! Reading the log from its beginning, for a rebuild: as far as it goes, over what is damaged and what
-//! is missing where its end is known.
+//! Reading the log from its beginning, for a rebuild: as far as it goes, over what is damaged where more
+//! is known to come.
 
 use crate::error::Result;
 use crate::format::location::Location;
@@ -74,7 +74,7 @@ impl Writer<'_> {
                     self.unit_after(at)?
                 }
             };
-            let next = next.and_then(|next| self.behind_missing(next, segments, trusted, history));
+            let next = next.filter(|next| segments.has(next.segment()));
             let Some(next) = next else {
                 // Not behind the gap, where there need be no room for the record that ends a segment.
                 at = gap.unwrap_or(at);
@@ -86,35 +86,6 @@ impl Writer<'_> {
         let open = if trusted.is_none() { history.open_transaction() } else { None };
         history.end = Some(open.unwrap_or(at));
         Ok(())
-    }
-
-    /// Where the log goes on at or behind `next`: where its end is known, behind segments that have no
-    /// file.
-    fn behind_missing(
-        &self,
-        next: Location,
-        segments: &Segments,
-        trusted: Option<Location>,
-        history: &mut History,
-    ) -> Option<Location> {
-        let (missing, mut segment) = (next.segment(), next.segment());
-        if segments.has(segment) {
-            return Some(next);
-        }
-        let last = trusted?.segment();
-        while last.is_after(segment) && !segments.has(segment) {
-            // It may still be mapped.
-            self.shared.log.forget(segment);
-            segment = segment.next();
-        }
-        if !segments.has(segment) {
-            return None;
-        }
-        history.findings.push(Finding {
-            path: self.shared.dir.join(&missing.file_name()),
-            what: "the segment is missing".to_owned(),
-        });
-        Some(Location::new(segment, HEADER_UNITS))
     }
 
     fn unit_after(&self, at: Location) -> Result<Option<Location>> {

@@ -149,7 +149,8 @@ impl<'a> Writer<'a> {
     /// all of the disk.
     fn refuse_if_stuck(&self) -> Result<()> {
         let (allowed, segment) = self.allowance();
-        if 8 * self.state.log_units > allowed + STUCK * segment {
+        let is_stuck = 8 * self.state.log_units > allowed + STUCK * segment;
+        if is_stuck && !self.clears_after_power_loss() {
             self.shared.refuse_if_failed()?;
         }
         Ok(())

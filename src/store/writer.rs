@@ -96,6 +96,7 @@ impl<'a> Writer<'a> {
                 && let Ok(Some(afresh)) = self.shared.reopen_segment(at.segment())
             {
                 // The map was of a file that was begun in vain: as for readers.
+                self.active.take();
                 words = afresh;
                 header = reader::header(words, store_id, at);
             }

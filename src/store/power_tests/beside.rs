@@ -103,22 +103,112 @@ fn a_rebuild_that_the_disk_refused_is_remembered_by_the_next_one() {
 }
 
 #[test]
-fn a_repair_keeps_what_lies_behind_a_segment_that_is_missing() {
+fn a_repair_keeps_what_lies_beside_a_segment_that_is_missing() {
+    for at in 0..3 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 100_000);
+        (0..200).for_each(|key| put(&store, key, &[7; 300]));
+        let (first, last) = (store.state().first, store.shared().head.tail().segment());
+        assert!(last.since(first) > 3);
+        let missing = (0..at).fold(first, |segment, _| segment.next());
+        std::fs::remove_file(dir.path().join(missing.file_name())).unwrap();
+        let findings = store.repair(PATIENCE).unwrap();
+        assert!(findings.iter().any(|it| it.what == "the segment is missing"), "{findings:?}");
+        let there = (0..200).filter(|key| get(&store, *key).is_some()).count();
+        assert!((150..200).contains(&there), "{there} with segment {at} missing");
+        check(&store);
+        drop(store);
+        let store = open(dir.path(), 100_000);
+        (0..3000).for_each(|n| put(&store, n % 200, &[8; 300]));
+        check(&store);
+        assert!(8 * store.state().log_units < 200_000);
+    }
+}
+
+/// Nothing has been drained yet when the power goes.
+#[test]
+fn a_repair_that_ends_early_leaves_what_a_rebuild_reads_over() {
     let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
     let store = open(dir.path(), 100_000);
     (0..200).for_each(|key| put(&store, key, &[7; 300]));
-    let (first, last) = (store.state().first, store.shared().head.tail().segment());
-    assert!(last.since(first) > 3);
-    std::fs::remove_file(dir.path().join(first.next().next().file_name())).unwrap();
-    let findings = store.repair(PATIENCE).unwrap();
-    assert!(findings.iter().any(|it| it.what == "the segment is missing"), "{findings:?}");
-    let there: Vec<u32> = (0..200).filter(|key| get(&store, *key).is_some()).collect();
-    assert!((150..200).contains(&(there.len() as u32)), "{there:?}");
-    assert!(there.contains(&0) && there.contains(&199));
+    store.sync_log().unwrap();
+    let missing = store.state().first.next();
+    std::fs::remove_file(dir.path().join(missing.file_name())).unwrap();
+    let creations = Cell::new(0);
+    let hook = move |step: Step| {
+        creations.set(creations.get() + u32::from(step == Step::Call("create")));
+        let is_begun = step == Step::Call("create") && creations.get() > 6;
+        if is_begun { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    };
+    let _ = watch(hook, || store.repair(PATIENCE));
+    let there = (0..200).filter(|key| get(&store, *key).is_some()).count();
+    assert!(there > 150);
+    store.sync_log().unwrap();
+    drop((store, first));
+    let _boot = boot(2);
+    let store = open(dir.path(), 100_000);
+    assert_eq!((0..200).filter(|key| get(&store, *key).is_some()).count(), there);
     check(&store);
-    (0..3000).for_each(|n| put(&store, n % 200, &[8; 300]));
-    check(&store);
-    assert!(8 * store.state().log_units < 200_000);
+}
+
+/// What one process waits for, another may be told to have failed.
+#[test]
+fn nothing_is_claimed_once_another_has_been_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 100_000);
+    (0..100).for_each(|key| put(&store, key, &[7; 300]));
+    let refused = |nth: u32| {
+        let (other, count) = (store.clone(), Cell::new(0));
+        move |step: Step| {
+            count.set(count.get() + u32::from(step == Step::Call("fdatasync")));
+            if count.get() == nth {
+                let shared = other.shared();
+                shared.head.set_sync_failed(&shared.whereabouts().unwrap());
+            }
+            Ok(())
+        }
+    };
+    let mut is_refused = 0;
+    for nth in 1..40 {
+        let result = watch(refused(nth), || store.sync(PATIENCE));
+        let (head, failed) = (&store.shared().head, store.shared().has_sync_failed());
+        assert!(!failed || result.is_err() && !head.is_clean(), "{nth}");
+        is_refused += u32::from(failed);
+        head.forget_sync_failed();
+        (0..30).for_each(|key| put(&store, key, &[nth as u8; 300]));
+    }
+    assert!((2..39).contains(&is_refused));
+    // In the midst of waiting for sealed segments.
+    let mut known = store.shared().synced();
+    watch(refused(1), || {
+        for n in 0..100_000 {
+            put(&store, n % 30, &[7; 300]);
+            if store.shared().has_sync_failed() {
+                break;
+            }
+            known = store.shared().synced();
+        }
+    });
+    assert!(store.shared().has_sync_failed());
+    assert_eq!(store.shared().synced(), known);
+}
+
+/// A clean store is believed as it is, in another boot, too; but not what its disk refused.
+#[test]
+fn what_one_disk_refused_says_nothing_of_another_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    store.sync(PATIENCE).unwrap();
+    store.shared().head.set_sync_failed(&store.shared().whereabouts().unwrap());
+    assert!(store.shared().has_sync_failed());
+    drop((store, first));
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 2, b"v");
+    store.sync(PATIENCE).unwrap();
 }
 
 /// The log has the new settings on disk, the head has not; after a rebuild the head must go there.
