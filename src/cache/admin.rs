@@ -251,7 +251,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), [`ErrorKind::Io`](crate::ErrorKind::Io),
     /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly);
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) inside a transaction.
     ///

@@ -147,12 +147,13 @@ fn what_is_no_file_and_has_the_name_of_a_segment_is_repaired() {
         let next = format!("log.{:07x}", i64::from_str_radix(&last[4..], 16).unwrap() + 3);
         let first = names().filter(is_log).min().unwrap();
         std::fs::remove_file(dir.path().join(&first)).unwrap();
-        [first, next].iter().for_each(|name| make(&dir.path().join(name)));
+        make(&dir.path().join(first));
+        // A directory that is in the way of a segment to come is its owner's to move away.
+        if at < 2 {
+            make(&dir.path().join(next));
+        }
         cache.repair().unwrap();
         assert!(cache.check().unwrap().is_clean(), "kind {at}");
-        // A directory that is in the way is left for its owner to look at.
-        if at < 2 {
-            grow(1000..1500);
-        }
+        grow(1000..1500);
     }
 }
