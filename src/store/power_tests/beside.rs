@@ -5,27 +5,16 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use super::killed::killed_at;
+use super::promise::{no_sync, promise, synced_and_damaged};
 use super::{PATIENCE, boot, check, get, open, prefix, put, try_put};
 use crate::error::ErrorKind;
 use crate::format::location::Location;
 use crate::format::segment::HEADER_UNITS;
-use crate::format::settings::{PowerLoss, Settings};
+use crate::format::settings::PowerLoss;
 use crate::format::state::State;
 use crate::log::segments::MAX_SEGMENTS;
 use crate::store::Store;
 use crate::sys::testing::{Child, Step, watch};
-
-fn promise(store: &Store, power_loss: PowerLoss) {
-    let settings = Settings { power_loss, ..store.settings() };
-    store.write(PATIENCE, |writer| writer.set_settings(&settings)).unwrap();
-}
-
-fn no_sync(step: Step) -> std::io::Result<()> {
-    match step {
-        Step::Call("fdatasync") => Err(std::io::ErrorKind::Other.into()),
-        _ => Ok(()),
-    }
-}
 
 fn flushes() -> (Rc<Cell<u32>>, impl FnMut(Step) -> std::io::Result<()> + 'static) {
     let count = Rc::new(Cell::new(0));
@@ -316,17 +305,11 @@ fn a_sync_beside_one_that_fails_fails() {
 fn what_was_known_to_be_on_disk_is_not_known_when_another_cuts_the_log_short() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1 << 30);
-    (0..100).for_each(|key| put(&store, key, &[7; 150]));
-    store.sync_log().unwrap();
-    let (head, state) = (&store.shared().head, store.state());
-    let log = std::fs::File::options().write(true).open(dir.path().join("log.0000001")).unwrap();
-    log.write_all_at(&[0; 4096], 8192).unwrap();
-    let applied = head.applied();
-    head.flip(applied, applied.location(), &State { len: 1 << 40, ..state });
+    synced_and_damaged(&store);
     assert!(Child::fork(|| store.repair(PATIENCE).is_ok()).succeeded());
     put(&store, 1000, b"v");
     put(&store, 1001, b"v");
-    let (synced, tail) = (store.state().synced, head.tail());
+    let (synced, tail) = (store.state().synced, store.shared().head.tail());
     assert!(tail.is_at_or_after(synced), "{synced:?} beyond {tail:?}");
 }
 

@@ -11,13 +11,13 @@ use crate::format::state::State;
 use crate::store::Store;
 use crate::sys::testing::{Step, watch};
 
-fn promise(store: &Store, power_loss: PowerLoss) {
+pub(super) fn promise(store: &Store, power_loss: PowerLoss) {
     let settings = Settings { power_loss, ..store.settings() };
     store.write(PATIENCE, |writer| writer.set_settings(&settings)).unwrap();
 }
 
 /// Syncs of files of the log and others fail.
-fn no_sync(step: Step) -> std::io::Result<()> {
+pub(super) fn no_sync(step: Step) -> std::io::Result<()> {
     match step {
         Step::Call("fdatasync") => Err(std::io::ErrorKind::Other.into()),
         _ => Ok(()),
@@ -96,19 +96,25 @@ fn value_files_stay_where_the_disk_has_not_what_replaced_them() {
     }
 }
 
+/// Puts and syncs; then the log is damaged in the middle, and the counters are. A repair ends it there.
+pub(super) fn synced_and_damaged(store: &Store) {
+    (0..100).for_each(|key| put(store, key, &[7; 150]));
+    store.sync_log().unwrap();
+    let (head, state) = (&store.shared().head, store.state());
+    let path = store.directory().join("log.0000001");
+    let log = std::fs::File::options().write(true).open(path).unwrap();
+    log.write_all_at(&[0; 4096], 8192).unwrap();
+    let applied = head.applied();
+    head.flip(applied, applied.location(), &State { len: 1 << 40, ..state });
+}
+
 #[test]
 fn what_was_known_to_be_on_disk_is_not_known_of_a_log_that_ends_earlier() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1 << 30);
-    (0..100).for_each(|key| put(&store, key, &[7; 150]));
-    store.sync_log().unwrap();
-    let (head, state) = (&store.shared().head, store.state());
-    let log = std::fs::File::options().write(true).open(dir.path().join("log.0000001")).unwrap();
-    log.write_all_at(&[0; 4096], 8192).unwrap();
-    let applied = head.applied();
-    head.flip(applied, applied.location(), &State { len: 1 << 40, ..state });
+    synced_and_damaged(&store);
     store.repair(PATIENCE).unwrap();
-    let (synced, tail) = (store.shared().synced(), head.tail());
+    let (synced, tail) = (store.shared().synced(), store.shared().head.tail());
     assert!(tail.is_at_or_after(synced), "{synced:?} beyond {tail:?}");
     check(&store);
 }
