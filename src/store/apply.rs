@@ -362,9 +362,13 @@ impl Writer<'_> {
     /// record hold nothing live any more.
     fn apply_clear(&self, state: &mut State, at: Location, generation: u64) -> Result<()> {
         let geometry = Geometry::new(generation, FIRST_BUCKETS);
+        let is_begun = self.shared.head.geometry().generation() == generation;
         self.shared.table.switch(geometry);
-        // What could not be written to disk is gone now; what is written from here on counts anew.
-        self.shared.head.forget_sync_failed();
+        if !is_begun {
+            // What could not be written to disk is gone now; what is written from here on counts anew,
+            // what was refused since this was begun, too.
+            self.shared.head.forget_sync_failed();
+        }
         for name in self.shared.table.stale_files(generation)? {
             self.shared.discard_file(&name);
         }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::rc::Rc;
 
+use super::killed::killed_at;
 use super::{PATIENCE, boot, check, get, open, prefix, put, put_file};
 use crate::error::ErrorKind;
 use crate::format::settings::{PowerLoss, Settings};
@@ -136,4 +137,20 @@ fn a_name_that_the_disk_did_not_let_go_is_remembered() {
     roll().unwrap();
     assert_eq!(store.sync_log().unwrap_err().kind(), ErrorKind::Io);
     check(&store);
+}
+
+#[test]
+fn what_the_disk_refused_a_killed_clear_is_not_forgotten_by_who_finishes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put_file(&store, 1, &[8; 5000]);
+    store.sync_log().unwrap();
+    let waits = |step: Step| step == Step::Call("fdatasync");
+    killed_at(waits, || drop(store.write(PATIENCE, |writer| writer.clear())));
+    let shared = store.shared();
+    assert!(shared.head.applied().location() != shared.head.tail());
+    shared.head.set_sync_failed(&shared.whereabouts().unwrap());
+    put(&store, 2, b"v");
+    assert_eq!((get(&store, 1), store.state().len), (None, 1));
+    assert_eq!(store.sync_log().unwrap_err().kind(), ErrorKind::Io);
 }
