@@ -229,6 +229,11 @@ extern "C" fn after_fork() {
     // Never below zero, should a C library run the handlers of a fork that began before them.
     let less = |running: u64| running.checked_sub(1);
     let _ = RUNNING.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    // Pairs with the fence in `PrivateEntry::forget`.
+    fence(Ordering::SeqCst);
+    for entry in PRIVATE.iter() {
+        entry.free_if_closed();
+    }
 }
 
 extern "C" fn in_child() {
@@ -289,6 +294,8 @@ pub(super) struct PrivateEntry {
     device: AtomicU64,
     inode: AtomicU64,
     process: AtomicU64,
+    /// The file is closed in this process; forks that are under way may still have it.
+    closed: AtomicBool,
 }
 
 impl PrivateEntry {
@@ -305,6 +312,7 @@ impl PrivateEntry {
                 device: AtomicU64::new(0),
                 inode: AtomicU64::new(0),
                 process: AtomicU64::new(0),
+                closed: AtomicBool::new(false),
             })
         });
         entry.device.store(facts.dev(), Ordering::Relaxed);
@@ -325,17 +333,34 @@ impl PrivateEntry {
     /// Makes the entry free for another file, once its own is closed.
     ///
     /// A fork under way may have copied the descriptor before it was closed, and copies this entry
-    /// only later: it must still find it. Where such a fork takes long, the entry is given up: it
-    /// stays, and names a descriptor that the child closes only if it is that file's.
+    /// only later: it must still find it. Then the last such fork makes it free.
     pub(super) fn forget(&self) {
-        if is_quiet() {
-            self.descriptor.store(FREE, Ordering::Release);
+        self.closed.store(true, Ordering::Release);
+        // Pairs with the fence in `after_fork`: either no fork is found under way here, or this is
+        // found there.
+        fence(Ordering::SeqCst);
+        self.free_if_closed();
+    }
+
+    fn free_if_closed(&self) {
+        // Taken first, so that one alone decides; and the forks are looked at after the closing.
+        while self.closed.swap(false, Ordering::AcqRel) {
+            if RUNNING.load(Ordering::Acquire) == 0 {
+                return self.descriptor.store(FREE, Ordering::Release);
+            }
+            self.closed.store(true, Ordering::Release);
+            // As in `forget`: the last fork may have ended meanwhile.
+            fence(Ordering::SeqCst);
+            if RUNNING.load(Ordering::Acquire) != 0 {
+                return;
+            }
         }
     }
 
     /// Runs in the child, before anything else does.
     fn close_inherited(&self) {
         let descriptor = self.descriptor.swap(FREE, Ordering::Acquire);
+        self.closed.store(false, Ordering::Relaxed);
         // Below zero, for free or taken, it is none that the kernel knows. It may also be another
         // file's: the parent's descriptors are copied a moment before its memory, while its other
         // threads go on.
