@@ -326,7 +326,7 @@ impl Cache {
                     return Ok(number);
                 }
                 Step::More => {}
-                Step::Unknown => store.count_queue(queue, self.0.timeout, now_ms)?,
+                Step::Unknown => store.count_queue(queue, &mut search, self.0.timeout, now_ms)?,
             }
         }
     }
@@ -624,7 +624,9 @@ impl Cache {
             match step {
                 Step::Done(is_taken) => return Ok(is_taken),
                 Step::More => {}
-                Step::Unknown => self.0.store.count_queue(queue, self.0.timeout, now_ms)?,
+                Step::Unknown => {
+                    self.0.store.count_queue(queue, &mut search, self.0.timeout, now_ms)?
+                }
             }
         }
     }

@@ -180,7 +180,7 @@ fn push(store: &Store, side: Side, value: &[u8]) -> Result<()> {
         match store.write(PATIENCE, |it| it.queue_push(&queue(), side, &mut put, &mut search))? {
             Sought::Done(_) => return Ok(()),
             Sought::More => {}
-            Sought::Unknown => store.count_queue(&queue(), PATIENCE, 1)?,
+            Sought::Unknown => store.count_queue(&queue(), &mut search, PATIENCE, 1)?,
         }
     }
 }
@@ -194,7 +194,7 @@ fn pull(store: &Store, side: Side) -> Result<()> {
         match store.write(PATIENCE, take)? {
             Sought::Done(_) => return Ok(()),
             Sought::More => {}
-            Sought::Unknown => store.count_queue(&queue(), PATIENCE, 1)?,
+            Sought::Unknown => store.count_queue(&queue(), &mut search, PATIENCE, 1)?,
         }
     }
 }

@@ -38,6 +38,9 @@ use crate::store::{Store, Writer};
 const STEP_LOOKS: u64 = 512;
 /// So many numbers may be missing in a row before it is asked whether counting would be cheaper.
 const MAX_MISSES: u64 = 1000;
+/// Walks over all keys in one search. Others can make some of them vain; what keeps on disagreeing are
+/// keys that are found and not met in walks, or the other way round: damage.
+const MOST_COUNTS: u32 = 16;
 /// A control record that was not stored for 30 days may be swept: the queue is counted again then.
 const KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
@@ -46,6 +49,8 @@ const KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 pub(crate) struct Search {
     /// Numbers in a row that were missing.
     misses: u64,
+    /// How often all keys were walked over.
+    counts: u32,
 }
 
 /// What a step under the lock has come to.
@@ -286,9 +291,16 @@ impl Writer<'_> {
 }
 
 impl Store {
-    /// Walks over all keys to find the bounds of a queue, and stores them.
-    pub(crate) fn count_queue(&self, queue: &Queue, timeout: Duration, now_ms: u64) -> Result<()> {
-        loop {
+    /// Walks over all keys to find the bounds of a queue, and stores them, for a search.
+    pub(crate) fn count_queue(
+        &self,
+        queue: &Queue,
+        search: &mut Search,
+        timeout: Duration,
+        now_ms: u64,
+    ) -> Result<()> {
+        while search.counts < MOST_COUNTS {
+            search.counts += 1;
             self.write(timeout, |writer| match writer.bounds(queue)? {
                 Some(_) => Ok(()),
                 None => writer.begin_count(queue, now_ms),
@@ -298,6 +310,7 @@ impl Store {
                 return Ok(());
             }
         }
+        Err(self.0.counters_are_damaged())
     }
 
     /// The bounds of all items of a queue, and the row below which they were counted.

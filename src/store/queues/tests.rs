@@ -1,10 +1,12 @@
 //! Bounds: found, kept, counted again, never too narrow.
 
 use super::*;
+use crate::format::entry::{BITMAP, PAGE_ENTRIES};
 use crate::store::crash_tests::{PATIENCE, open};
 use crate::store::writer::FoundAt;
 use crate::sys::sync::Ordering;
 use crate::sys::testing;
+use crate::table::Space;
 
 fn queue() -> Queue {
     Queue::new(Some("q")).unwrap()
@@ -15,6 +17,10 @@ fn put_of(value: &[u8]) -> Put<'_> {
     Put { value_kind: 7, value, tag: b"", expires_ms: NEVER, stored_ms: 1, keep_access: false }
 }
 
+fn count(store: &Store, search: &mut Search) -> Result<()> {
+    store.count_queue(&queue(), search, PATIENCE, 1)
+}
+
 fn push(store: &Store, side: Side) -> u64 {
     let (mut put, mut search) = (Some(put_of(b"item")), Search::default());
     loop {
@@ -22,7 +28,7 @@ fn push(store: &Store, side: Side) -> u64 {
         match step.unwrap() {
             Step::Done(number) => return number,
             Step::More => {}
-            Step::Unknown => store.count_queue(&queue(), PATIENCE, 1).unwrap(),
+            Step::Unknown => count(store, &mut search).unwrap(),
         }
     }
 }
@@ -107,7 +113,7 @@ fn what_was_counted_before_counting_began_again_is_not_believed() {
     };
     begin();
     let early = store.counted(&queue()).unwrap();
-    store.count_queue(&queue(), PATIENCE, 1).unwrap();
+    count(&store, &mut Search::default()).unwrap();
     set(&store, 900);
     begin();
     assert!(!end(early), "it has not seen 900");
@@ -115,6 +121,33 @@ fn what_was_counted_before_counting_began_again_is_not_believed() {
     assert!(stored(&store).unwrap().contains(900));
     assert!(end(early), "whole bounds stay");
     assert!(stored(&store).unwrap().contains(900));
+}
+
+/// Its key is found, and walks do not meet it: counting again and again comes to the same.
+#[test]
+fn a_push_that_meets_an_item_which_walks_do_not_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    assert_eq!(push(&store, Side::Back), START);
+    let hidden = push(&store, Side::Front);
+    store.write(PATIENCE, |it| it.begin_count(&queue(), 1)).unwrap();
+    let mut key = Vec::new();
+    let key = store.hashed(queue().key(hidden, &mut key));
+    let entry = store.write(PATIENCE, |it| it.find(key)).unwrap().unwrap().entry;
+    let page = store.shared().table.page(entry / PAGE_ENTRIES as u32).unwrap();
+    page[BITMAP].fetch_and(!(1 << (entry % PAGE_ENTRIES as u32)), Ordering::Relaxed);
+    let (mut put, mut search, mut counts) = (Some(put_of(b"item")), Search::default(), 0);
+    let error = loop {
+        let step =
+            store.write(PATIENCE, |it| it.queue_push(&queue(), Side::Front, &mut put, &mut search));
+        assert!(matches!(step, Ok(Step::Unknown)) && counts < 100, "{counts}");
+        counts += 1;
+        if let Err(error) = count(&store, &mut search) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(counts > 10, "others may make some vain: {counts}");
 }
 
 #[test]
@@ -201,7 +234,7 @@ fn a_hole_that_is_longer_than_the_keys_are_many_is_counted() {
     let steps = (0..).find(|_| !matches!(step(), Step::More)).unwrap();
     assert!((1..4).contains(&steps), "{steps}");
     assert!(!stored(&store).unwrap().is_whole());
-    store.count_queue(&queue(), PATIENCE, 1).unwrap();
+    count(&store, &mut Search::default()).unwrap();
     assert!(matches!(step(), Step::Done(true)));
 }
 
@@ -216,7 +249,7 @@ fn what_is_live_is_taken_and_what_has_expired_goes() {
         };
         assert!(matches!(store.write(PATIENCE, work).unwrap(), Step::Done(_)));
     };
-    store.count_queue(&queue(), PATIENCE, 1).unwrap();
+    count(&store, &mut Search::default()).unwrap();
     (0..5).for_each(|number| put_until(100 + number));
     put_until(NEVER);
     let take = |now_ms| {
