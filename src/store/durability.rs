@@ -310,6 +310,7 @@ impl Shared {
 impl Store {
     /// Waits until every committed write is on disk: what power loss cannot take away.
     pub(crate) fn sync_log(&self) -> Result<()> {
+        self.0.refuse_read_only()?;
         self.0.sync_to_tail().map(|_| ())
     }
 
@@ -317,7 +318,7 @@ impl Store {
     /// trusts it as it is.
     pub(crate) fn sync(&self, timeout: Duration) -> Result<()> {
         // Most of the waiting is done before the lock is taken.
-        self.0.sync_to_tail()?;
+        self.sync_log()?;
         self.0.sync_table(self.state().geometry.generation())?;
         self.write(timeout, |writer| {
             let shared = writer.shared;

@@ -11,6 +11,7 @@ use crate::error::ErrorKind;
 use crate::format::location::{Location, Segment};
 use crate::format::segment::HEADER_UNITS;
 use crate::log::segments::MAX_SEGMENTS;
+use crate::store::open::OpenOptions;
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
 use crate::sys::testing::{Step, watch};
@@ -94,4 +95,19 @@ fn a_sync_does_not_look_for_segments_that_cannot_be() {
     assert_eq!(store.sync_log().unwrap_err().kind(), ErrorKind::Corrupt);
     head.set_tail(tail);
     store.sync_log().unwrap();
+}
+
+#[test]
+fn who_only_reads_waits_for_no_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let options =
+        OpenOptions { create: false, read_only: true, allow_network: true, settings: None };
+    let reader = Store::open(dir.path(), &options).unwrap();
+    let waited = waits(&reader, || {
+        assert_eq!(reader.sync_log().unwrap_err().kind(), ErrorKind::ReadOnly);
+        assert_eq!(reader.sync(PATIENCE).unwrap_err().kind(), ErrorKind::ReadOnly);
+    });
+    assert_eq!(waited, BTreeSet::new());
 }

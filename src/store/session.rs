@@ -217,14 +217,7 @@ impl Shared {
         enter: impl FnOnce(&mut Writer<'_>) -> Result<()>,
         work: impl FnOnce(&mut Writer<'_>) -> Result<R>,
     ) -> Result<R> {
-        if self.read_only {
-            return Err(Error::new(
-                ErrorKind::ReadOnly,
-                "cannot write: the store was opened read-only; open it without read_only(true), \
-                 with write access to its directory",
-            )
-            .at(self.dir.path()));
-        }
+        self.refuse_read_only()?;
         let guard = self.own_thread(timeout)?;
         let mut session = guard.try_borrow_mut().map_err(|_| {
             Error::new(
@@ -249,6 +242,18 @@ impl Shared {
         drop(guard);
         self.sync_if_due();
         result
+    }
+
+    pub(crate) fn refuse_read_only(&self) -> Result<()> {
+        if !self.read_only {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::ReadOnly,
+            "cannot write: the store was opened read-only; open it without read_only(true), with \
+             write access to its directory",
+        )
+        .at(self.dir.path()))
     }
 
     /// Waits for the disk as far as a write of this process has asked for it, when this thread
