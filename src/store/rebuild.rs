@@ -135,8 +135,9 @@ impl Writer<'_> {
         self.switch(state, &history)?;
         self.delete_leftovers(generation)?;
         if waits {
-            // All of them: of a new table none are known to be on disk.
             self.shared.sync_names(self.tail.segment())?;
+            // Another thread may have synced the names just before the leftovers were deleted.
+            self.shared.sync_directories()?;
         }
         if history.settings.is_none() {
             let settings = self.shared.head.settings();
