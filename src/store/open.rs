@@ -32,8 +32,9 @@ use crate::sys::trust::{self, Place};
 use crate::table::extents::{TableFiles, file_generation};
 
 const HEAD: &str = "head";
-/// The generation that the table of a new store begins as.
-const FIRST_GENERATION: u64 = 1;
+/// The generation of a store without a log. No file has it: where the table reached the disk and
+/// `head` did not, before the power went, nobody looks into that table.
+const NO_GENERATION: u64 = 0;
 /// More than the beginnings of any store that come to nothing; far below the last generation.
 const MOST_BEGINNINGS: u64 = 1 << 23;
 
@@ -263,7 +264,7 @@ fn fill_head(file: &std::fs::File, dir: &Dir, options: &OpenOptions) -> Result<(
 fn image(dir: &Dir, options: &OpenOptions) -> Result<Vec<u8>> {
     let random = || random_u64().map_err(|source| Error::io("create", dir.path(), source));
     let identity = Identity { store_id: random()?, hash_key: [random()?, random()?] };
-    let geometry = Geometry::new(FIRST_GENERATION, FIRST_BUCKETS);
+    let geometry = Geometry::new(NO_GENERATION, FIRST_BUCKETS);
     let start = Location::new(Segment::new(1), HEADER_UNITS);
     let state = State {
         oldest: start.segment(),
@@ -332,7 +333,7 @@ impl Writer<'_> {
         self.state.log_units = units;
         self.state.geometry = Geometry::new(generation, FIRST_BUCKETS);
         self.flip(self.tail)?;
-        // From here on, if this is not the first beginning, recovering does the same.
+        // From here on recovering does the same.
         shared.table.switch(self.state.geometry);
         self.job(Kind::Settings, &settings.encode())?;
         // What cannot be deleted now is swept later.
@@ -353,9 +354,8 @@ impl Writer<'_> {
         let shared = self.shared;
         let failed = |source| shared.failed("list the files of", ".", source);
         let names = shared.dir.list("").map_err(failed)?;
-        let first = self.state.geometry.generation();
         // Numbers that no store comes to are a stranger's.
-        let is_ours = |generation: &u64| (first..MOST_BEGINNINGS).contains(generation);
+        let is_ours = |generation: &u64| *generation < MOST_BEGINNINGS;
         let last = names.iter().filter_map(|name| file_generation(name)).filter(is_ours).max();
         let mut has_segments = false;
         for name in names {
@@ -371,7 +371,7 @@ impl Writer<'_> {
             // Their records are of this store, and must not rise again.
             shared.sync_directories()?;
         }
-        Ok(last.map_or(first, |last| last + 1))
+        Ok(last.unwrap_or(NO_GENERATION) + 1)
     }
 
     /// Whether the settings ask for an empty cache after power loss.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::killed::{Left, VALUE, killed_at, leave};
-use super::{boot, check, open, put};
+use super::{boot, check, open, prefix, put};
 use crate::format::segment::HEADER_UNITS;
 use crate::format::settings::{PowerLoss, Settings};
 use crate::store::Store;
@@ -141,5 +141,25 @@ fn a_drained_file_does_not_get_the_name_of_one_that_holds_records() {
         }
     });
     assert_eq!(met.get(), (1, 0), "a drained file has got the name, and replaced no other");
+    check(&store);
+}
+
+/// The log and the table are on disk, and `head` is there as it was made: all that the first write
+/// has flushed is gone with the power.
+#[test]
+fn nothing_is_found_under_a_head_that_never_reached_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    let head = dir.path().join("head");
+    let made = std::fs::read(&head).unwrap();
+    (0..9).for_each(|key| put(&store, key, b"v"));
+    drop((store, first));
+    std::fs::write(&head, made).unwrap();
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    assert_eq!((store.state().len, prefix(&store, 9)), (0, 0));
+    put(&store, 10, b"v");
+    assert_eq!(prefix(&store, 9), 0);
     check(&store);
 }

@@ -160,6 +160,16 @@ impl Allowed {
             difference(found, [near, near])
         );
     }
+
+    /// No lookup finds what no walk does.
+    #[track_caller]
+    fn assert_no_ghosts(&self, store: &Store, found: &Model, what: &str) {
+        let known = self.0.iter().flat_map(|(_, model)| model.keys());
+        let is_there =
+            |key: &&Vec<u8>| store.get(store.hashed(key), None, &mut Vec::new()).unwrap().is_some();
+        let ghost = known.filter(|key| !found.contains_key(*key)).find(is_there);
+        assert_eq!(ghost, None, "{what}");
+    }
 }
 
 struct Storm {
@@ -227,9 +237,12 @@ impl Storm {
                 let what = format!("{what}, {step}, image {at}");
                 image.write_to(&path);
                 Storm::boot(self.boots);
-                let store = self.open(&path);
+                let store = open(&path);
                 let found = contents(&store);
                 allowed.assert_has(&found, &what);
+                allowed.assert_no_ghosts(&store, &found, &what);
+                store.write(PATIENCE, |_| Ok(())).unwrap();
+                assert!(contents(&store) == found, "{what}: otherwise after a write");
                 assert_eq!(store.check(PATIENCE).unwrap(), [], "{what}");
                 assert_no_leaks(&store, false);
                 drop(store);
@@ -241,12 +254,6 @@ impl Storm {
             }
         }
         Storm::boot(self.boot);
-    }
-
-    fn open(&self, path: &Path) -> Store {
-        let store = open(path);
-        store.write(PATIENCE, |_| Ok(())).unwrap();
-        store
     }
 
     /// One life: from what the last one has left, to an image that the next begins with.
