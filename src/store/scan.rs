@@ -16,14 +16,13 @@ use crate::store::look::{Meaning, resolve};
 use crate::store::recover::key_in;
 use crate::store::writer::{Found, FoundAt};
 use crate::store::{Shared, Store};
+use crate::table::Space;
 use crate::table::lookup::{Verdict, lookup};
 use crate::table::pages::{self, EntryView, Snapshot};
-use crate::table::{Space, walk};
+use crate::table::walk::{self, Way};
 
 /// So many steps are taken without asking how many there can be.
 pub(crate) const FEW: u64 = 64;
-/// A walk that finds no way on from a page looks for its place so often before it ends.
-const MAX_LOST: u32 = 64;
 /// Looks at one entry at most so often while writers keep changing it.
 const MAX_RETRIES: usize = 1 << 10;
 
@@ -53,9 +52,6 @@ struct End {
     page: Option<Snapshot>,
     /// The entries of the page that are still to come.
     bitmap: u64,
-    /// How often in a row there was no way on from a page: writers were there first, or its link is
-    /// damaged.
-    lost: u32,
 }
 
 impl Store {
@@ -204,24 +200,21 @@ impl End {
         self.page.as_ref().map(|page| page.number)
     }
 
-    /// Goes on to the neighbour that `side` names; `None` at the end of the list. When a page leaves
-    /// the list meanwhile, the place is found again by the row.
+    /// Goes on to the neighbour that `side` names; `None` at the end of the list, also where damage
+    /// ends it. When a page leaves the list meanwhile, the place is found again by the row.
     fn enter_neighbour(&mut self, store: &Store, side: impl Fn(&Snapshot) -> u32) -> Option<()> {
         let table = &store.0.table;
         let Snapshot { number, life, .. } = self.page.take()?;
-        let same_life = || pages::snapshot(table, number).filter(|page| page.life == life);
         // The page may have another neighbour by now.
-        self.lost += 1;
-        if self.lost > MAX_LOST {
-            return None;
-        }
-        let Some(page) = same_life() else { return Some(()) };
-        let neighbour = pages::snapshot(table, side(&page).checked_sub(1)?);
-        // Still linked after it was read: so it was read in the life in which it is the neighbour.
-        let is_linked = same_life().is_some_and(|again| side(&again) == side(&page));
-        if let Some(neighbour) = neighbour.filter(|_| is_linked) {
-            self.enter(neighbour);
-            self.lost = 0;
+        let same_life = pages::snapshot(table, number).filter(|page| page.life == life);
+        match same_life.map_or(Way::Changed, |page| walk::neighbour(table, &page, side)) {
+            Way::Page(neighbour) => self.enter(neighbour),
+            Way::Changed => {}
+            Way::End => return None,
+            Way::Damaged => {
+                store.0.head.count_damaged();
+                return None;
+            }
         }
         Some(())
     }

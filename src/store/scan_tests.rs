@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::stress_tests::{PATIENCE, open, put, put_in, remove, telling, walk};
-use crate::format::entry::{LINKS, PAGE_ENTRIES};
+use crate::format::entry::{LIFE, LINKS, PAGE_ENTRIES};
 use crate::format::key::CONTROL_KEY;
 use crate::store::scan::Item;
 use crate::store::writer::PutValue;
@@ -83,6 +83,22 @@ fn a_walk_ends_in_a_circle_of_empty_pages() {
         table.page(page).unwrap()[LINKS].store((other + 1) << 32 | (other + 1), Ordering::Relaxed);
     }
     assert_eq!(walk(&store, &mut store.scan(), || false), (0..64).collect());
-    // Its beginning is found from the front.
-    assert_eq!(walk(&store, &mut store.scan(), || true), HashSet::new());
+    assert_eq!(walk(&store, &mut store.scan(), || true), (3 * 64..5 * 64).collect());
+}
+
+/// A page that says that it is in no list, and is linked.
+#[test]
+fn a_walk_ends_at_a_damaged_page_and_counts_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..1000).for_each(|key| put(&store, key, &telling(key, 1, 0)));
+    let life = &store.shared().table.page(7).unwrap()[LIFE];
+    life.store(0, Ordering::Relaxed);
+    for (back, rows) in [(false, 0..7 * 64), (true, 8 * 64..1000)] {
+        assert_eq!(walk(&store, &mut store.scan(), || back), rows.collect(), "back {back}");
+        assert_eq!(store.shared().head.damaged().load(Ordering::Relaxed), 1 + u64::from(back));
+    }
+    // Its rows are found again from the log.
+    assert!(!store.repair(PATIENCE).unwrap().is_empty());
+    assert_eq!(walk(&store, &mut store.scan(), || false), (0..1000).collect());
 }
