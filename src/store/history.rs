@@ -36,13 +36,17 @@ impl History {
         match header.kind {
             Kind::Seal => return,
             Kind::Commit => {
-                let start = self.open.first().map(|(at, _)| at.bits());
-                let open = std::mem::take(&mut self.open);
+                let mut open = std::mem::take(&mut self.open);
                 // What lay before the oldest segment has been moved on; the rest still counts.
                 let is_cut = self
                     .begin
                     .is_some_and(|begin| !Location::from_bits(arguments[0]).is_at_or_after(begin));
-                if is_cut || start == Some(arguments[0]) && open.len() as u64 == arguments[1] {
+                if !is_cut {
+                    // Before it can lie the beginning of one whose end is lost.
+                    let start = open.iter().position(|(at, _)| at.bits() == arguments[0]);
+                    open.drain(..start.unwrap_or(open.len()));
+                }
+                if is_cut || open.len() as u64 == arguments[1] {
                     open.iter().for_each(|(at, header)| self.apply(*at, header));
                 }
             }
@@ -74,11 +78,6 @@ impl History {
     /// The first record that is current and has lost its value file.
     pub(crate) fn first_loss(&self) -> Option<Location> {
         self.doubtful.iter().copied().find(|at| self.live.contains_key(&at.bits()))
-    }
-
-    /// Where the transaction begins whose commit record has not come.
-    pub(crate) fn open_transaction(&self) -> Option<Location> {
-        self.open.first().map(|(at, _)| *at)
     }
 
     fn apply(&mut self, at: Location, header: &Header) {

@@ -82,9 +82,9 @@ impl Writer<'_> {
             };
             at = next;
         }
-        // What is left of a transaction without its end is no part of the history.
-        let open = if trusted.is_none() { history.open_transaction() } else { None };
-        history.end = Some(open.unwrap_or(at));
+        // Also behind a transaction without its end, which counts for nothing: it can be known to be on
+        // disk, and what is known must not be overwritten.
+        history.end = Some(at);
         Ok(())
     }
 

@@ -9,8 +9,9 @@ use std::rc::Rc;
 
 use super::{boot, check, get, open, put, transact};
 use crate::error::Result;
-use crate::format::location::LOCATION_MASK;
+use crate::format::location::{LOCATION_MASK, Location};
 use crate::format::record::{Header, Kind, TRANSACTION};
+use crate::format::segment::HEADER_UNITS;
 use crate::store::crash_tests::PATIENCE;
 use crate::store::{Store, Writer};
 use crate::sys::testing::{Child, Step, watch};
@@ -178,5 +179,54 @@ fn nothing_is_written_before_the_disk_has_the_blanks() {
         put(&store, 3, &VALUE);
     });
     assert_eq!((syncs.get(), get(&store, 1)), (2, None));
+    check(&store);
+}
+
+/// The disk has the beginning of a transaction for certain, and not its end. The power goes again when
+/// what lay behind is deleted, and the names are not.
+#[test]
+fn a_transaction_of_which_the_end_is_lost_leaves_no_gap_in_what_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 100_000);
+    put(&store, 0, b"v");
+    transact(&store, || (1..20).for_each(|key| put(&store, key, &VALUE)));
+    let last = store.shared().head.tail().segment();
+    let begin_another = |writer: &mut Writer<'_>| {
+        writer.state.synced = Location::new(last, HEADER_UNITS);
+        writer.end_segment()
+    };
+    store.write(PATIENCE, begin_another).unwrap();
+    let segments = || {
+        let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|path| path.to_str().unwrap().contains("log."))
+    };
+    let path = dir.path().join(last.file_name());
+    drop((store, first));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8 * HEADER_UNITS as usize..].fill(0);
+    std::fs::write(path, bytes).unwrap();
+    let named: Vec<_> = segments().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+    for number in 2..4 {
+        let _boot = boot(number);
+        let store = open(dir.path(), 100_000);
+        assert_eq!((get(&store, 0).unwrap(), store.state().len), (b"v".to_vec(), 1));
+        check(&store);
+        drop(store);
+        for (bytes, path) in named.iter().filter(|(_, path)| !path.exists()) {
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+    // What is written behind it counts, and it does not.
+    let _boot = boot(4);
+    let store = open(dir.path(), 100_000);
+    transact(&store, || (30..33).for_each(|key| put(&store, key, b"new")));
+    drop(store);
+    let _boot = boot(5);
+    let store = open(dir.path(), 100_000);
+    let there: Vec<u32> = (0..40).filter(|key| get(&store, *key).is_some()).collect();
+    assert_eq!(there, [0, 30, 31, 32]);
+    assert_eq!(store.repair(PATIENCE).unwrap(), []);
+    assert_eq!(store.state().len, 4);
     check(&store);
 }
