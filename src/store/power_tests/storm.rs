@@ -269,6 +269,7 @@ impl Storm {
         });
         let mut model = contents(&store);
         allowed.assert_has(&model, name);
+        assert_eq!(store.check(PATIENCE).unwrap(), [], "{name}");
         let mut allowed = Allowed::only(&model);
         if clears(&store) {
             allowed.push(&Model::new());
