@@ -14,9 +14,14 @@ use crate::format::state::State;
 use crate::store::Store;
 use crate::store::open::OpenOptions;
 use crate::sys::testing::{Step, watch};
+use crate::sys::trust::{Place, pretend::set_place};
 
 fn open_with(path: &Path, create: bool, read_only: bool) -> Result<Store> {
     Store::open(path, &OpenOptions { create, read_only, allow_network: true, settings: None })
+}
+
+fn local_only(create: bool) -> OpenOptions {
+    OpenOptions { create, read_only: false, allow_network: false, settings: None }
 }
 
 fn kind(result: Result<Store>) -> Option<ErrorKind> {
@@ -67,8 +72,7 @@ fn a_head_that_never_reached_the_disk_is_filled_and_no_other() {
 #[test]
 fn directories_that_others_write_to_are_refused() {
     let place = tempfile::tempdir().unwrap();
-    let options =
-        OpenOptions { create: true, read_only: false, allow_network: false, settings: None };
+    let options = local_only(true);
     assert!(Store::vouch_for_directory(&place.path().join("missing")).is_ok());
     for (mode, is_fine) in [(0o700, true), (0o755, true), (0o720, false), (0o702, false)] {
         fs::set_permissions(place.path(), fs::Permissions::from_mode(mode)).unwrap();
@@ -119,4 +123,31 @@ fn no_number_of_a_beginning_that_failed_is_used_again() {
     assert_eq!(store.state().geometry.generation(), first + 6);
     assert!(!(0..6).any(|number| file(first + number).exists()));
     check(&store);
+}
+
+#[test]
+fn network_file_systems_are_refused_by_name_unless_they_are_allowed() {
+    for name in ["NFS", "SMB", "9p"] {
+        let place = tempfile::tempdir().unwrap();
+        let _there = set_place(Place::Network(name));
+        for create in [true, false] {
+            let refused = Store::open(place.path(), &local_only(create)).err().unwrap();
+            assert_eq!(refused.kind(), ErrorKind::Unsupported);
+            let text = refused.to_string();
+            assert!(text.contains(name) && text.contains("allow_untrusted(true)"), "{text}");
+            assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+        }
+        let store = open_with(place.path(), true, false).unwrap();
+        put(&store, 1, b"v");
+        // Also one that is there, and open.
+        assert_eq!(
+            kind(Store::open(place.path(), &local_only(false))),
+            Some(ErrorKind::Unsupported)
+        );
+        assert_eq!(get(&open_with(place.path(), false, true).unwrap(), 1).unwrap(), b"v");
+        check(&store);
+    }
+    let place = tempfile::tempdir().unwrap();
+    let _there = set_place(Place::CopyOnWrite("btrfs"));
+    put(&Store::open(place.path(), &local_only(true)).unwrap(), 1, b"v");
 }
