@@ -2,7 +2,7 @@
 //! operation, and each must be, once opened, the store before the operation or after it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -214,18 +214,23 @@ pub(super) fn contents(store: &Store) -> Model {
     let (mut scan, mut item) = (store.scan(), Item::default());
     let mut model = Model::new();
     while scan.next(store, &mut item).unwrap() {
-        let mut value = Vec::new();
-        let hit = store.get(store.hashed(&item.key), None, &mut value).unwrap();
-        let hit = hit.unwrap_or_else(|| panic!("no get of {:?}", item.key));
-        if hit.header.is_file() {
-            let file = FileRef::decode(&value).unwrap();
-            let opened = store.open_value_file(file).unwrap().expect("the value file is there");
-            value.resize(file.len as usize, 0);
-            opened.read_exact_at(&mut value, 0).unwrap();
-        }
+        let value = value_of(store, &item.key);
+        let value = value.unwrap_or_else(|| panic!("no get of {:?}", item.key));
         assert!(model.insert(item.key.clone(), value).is_none(), "{:?} comes twice", item.key);
     }
     model
+}
+
+fn value_of(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
+    let mut value = Vec::new();
+    let hit = store.get(store.hashed(key), None, &mut value).unwrap()?;
+    if hit.header.is_file() {
+        let file = FileRef::decode(&value).unwrap();
+        let opened = store.open_value_file(file).unwrap().expect("the value file is there");
+        value.resize(file.len as usize, 0);
+        opened.read_exact_at(&mut value, 0).unwrap();
+    }
+    Some(value)
 }
 
 /// Copies a store, as it is at this instant, to a new place that it takes for its own.
@@ -273,6 +278,7 @@ pub(super) fn assert_no_leaks(store: &Store, is_swept: bool) {
 /// Opens a copy: it must hold one of these, and be in order; which.
 pub(super) fn verify(path: &Path, models: [&Model; 2]) -> usize {
     let store = open(path);
+    read_as_it_is(&store, models);
     store.write(PATIENCE, |_| Ok(())).unwrap();
     let found = contents(&store);
     let which = models.iter().rposition(|model| **model == found);
@@ -281,6 +287,25 @@ pub(super) fn verify(path: &Path, models: [&Model; 2]) -> usize {
     assert!(findings.is_empty(), "{findings:?}");
     assert_no_leaks(&store, false);
     which
+}
+
+/// What readers find before any writer has come: of the operation that was cut short all or nothing,
+/// and all else.
+fn read_as_it_is(store: &Store, [before, after]: [&Model; 2]) {
+    let mut seen = [true; 2];
+    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    for key in &keys {
+        let found = value_of(store, key);
+        let is_of = [before, after].map(|model| model.get(*key) == found.as_ref());
+        assert!(is_of[0] || is_of[1], "{key:?} is neither what it was nor what it was to be");
+        seen = [seen[0] && is_of[0], seen[1] && is_of[1]];
+    }
+    assert!(seen[0] || seen[1], "a part of it is there, and a part is not");
+    let walked = contents(store);
+    assert!(walked.keys().all(|key| keys.contains(key)), "a walk finds what was never there");
+    let stays = |(key, value): &(&Vec<u8>, &Vec<u8>)| after.get(*key) == Some(*value);
+    let missed = before.iter().filter(stays).find(|(key, value)| walked.get(*key) != Some(*value));
+    assert_eq!(missed, None, "a walk misses it");
 }
 
 pub(super) fn difference(found: &Model, models: [&Model; 2]) -> String {
