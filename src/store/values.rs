@@ -155,7 +155,14 @@ impl Shared {
         let count = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{VALUES}/t.{slot:x}.{incarnation:x}.{count:x}");
         let number = random_u64().map_err(failed)?;
-        let file = self.dir.create_file(&name).map_err(failed)?;
+        let file = match self.dir.create_file(&name) {
+            // Of an earlier boot: how often the slot was claimed then has gone with the power.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.dir.unlink(&name).and_then(|()| self.dir.create_file(&name))
+            }
+            created => created,
+        };
+        let file = file.map_err(failed)?;
         let dir = Arc::clone(&self.dir);
         let reference = FileRef { number, len: 0, sum: 0 };
         let token = process_token();
