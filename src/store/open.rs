@@ -357,19 +357,19 @@ impl Writer<'_> {
         // Numbers that no store comes to are a stranger's.
         let is_ours = |generation: &u64| *generation < MOST_BEGINNINGS;
         let last = names.iter().filter_map(|name| file_generation(name)).filter(is_ours).max();
-        let mut has_segments = false;
+        if names.iter().any(|name| Segment::from_file_name(name).is_some())
+            && !self.clears_after_power_loss()
+        {
+            // Their records are of this store, and must not rise again.
+            shared.owe()?;
+        }
         for name in names {
             let generation = file_generation(&name);
             if generation.is_some() && generation == last {
                 shared.empty_file(&name);
             } else if generation.is_some() || Segment::from_file_name(&name).is_some() {
                 shared.discard_file(&name);
-                has_segments |= generation.is_none();
             }
-        }
-        if has_segments && !self.clears_after_power_loss() {
-            // Their records are of this store, and must not rise again.
-            shared.sync_directories()?;
         }
         Ok(last.unwrap_or(NO_GENERATION) + 1)
     }

@@ -105,9 +105,9 @@ impl Writer<'_> {
 
     /// `trusted` is the end of the log if it is known: then no gap before it ends the history.
     fn rebuild(&mut self, trusted: Option<Location>) -> Result<Vec<Finding>> {
-        if self.shared.head.is_clean() {
+        if !self.shared.head.is_changed() {
             // The table that is on disk is about to go.
-            self.shared.head.set_clean(false);
+            self.shared.owe()?;
             self.shared.flush_head()?;
         }
         let mut history = History::default();
@@ -143,6 +143,7 @@ impl Writer<'_> {
             let settings = self.shared.head.settings();
             self.job(Kind::Settings, &settings.encode())?;
         }
+        self.shared.head.set_changed();
         Ok(history.findings)
     }
 
@@ -292,7 +293,7 @@ impl Writer<'_> {
     }
 
     /// Makes the new state hold. The place and boot are noted last: until then the next opener
-    /// begins again.
+    /// begins again. From then on the next writer waits for the disk, if this one does not come to it.
     fn switch(&mut self, mut state: State, history: &History) -> Result<()> {
         let head = &self.shared.head;
         if let Some((location, words)) = &history.settings {
@@ -314,7 +315,7 @@ impl Writer<'_> {
             // What is read after a power cut, or in a copy, is what the disk has.
             head.forget_sync_failed();
         }
-        head.set_clean(false);
+        head.owe();
         head.set_whereabouts(&here);
         Ok(())
     }

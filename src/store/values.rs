@@ -329,6 +329,10 @@ impl Writer<'_> {
             {
                 shared.log.forget(segment);
                 shared.discard_file(&name);
+                // As for a segment that is in the way: its records must not come back.
+                if shared.log.is_used(segment).unwrap_or(true) {
+                    shared.owe()?;
+                }
             }
         }
         for name in shared.table.stale_files(self.state.geometry.generation())? {
