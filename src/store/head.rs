@@ -22,6 +22,11 @@ pub(crate) struct Whereabouts {
 }
 
 impl Whereabouts {
+    /// Whether the boot is known. Where it is not, it is another one than any before.
+    pub(crate) fn has_boot(&self) -> bool {
+        self.boot != [0, 0]
+    }
+
     /// A number that stands for it, and is not 0.
     fn mark(&self) -> u64 {
         const ODD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -26,6 +26,7 @@ use crate::store::{Shared, Store, Writer};
 use crate::sys::file::Dir;
 use crate::sys::fork::ForkLocal;
 use crate::sys::map::Map;
+use crate::sys::private::PrivateFile;
 use crate::sys::raw::random_u64;
 use crate::sys::sync::Ordering;
 use crate::sys::trust::{self, Place};
@@ -106,11 +107,12 @@ impl Store {
     fn check_whereabouts(&self) -> Result<()> {
         let shared = &self.0;
         let is_trusted = || {
-            Ok::<_, Error>(
-                shared.head.is_clean() || shared.head.whereabouts() == shared.whereabouts()?,
-            )
+            let here = shared.whereabouts()?;
+            let is_here = || here.has_boot() && shared.head.whereabouts() == here;
+            Ok::<_, Error>(shared.head.is_clean() || is_here())
         };
-        if is_trusted()? || shared.has_no_log() {
+        // In this order: another process may be beginning the log, and notes first where it does so.
+        if shared.has_no_log() || is_trusted()? {
             return Ok(());
         }
         if shared.read_only {
@@ -123,10 +125,9 @@ impl Store {
         }
         // One at a time, and without a slot while waiting: whoever holds a slot counts as one that
         // uses the store as it is.
-        let gate =
-            shared.dir.file(HEAD, true).map_err(|source| shared.failed("open", HEAD, source))?;
-        fs2::FileExt::lock_exclusive(&gate)
-            .map_err(|source| shared.failed("lock for a rebuild", HEAD, source))?;
+        let gate = PrivateFile::open(|| shared.dir.file(HEAD, true))
+            .map_err(|source| shared.failed("open", HEAD, source))?;
+        gate.lock().map_err(|source| shared.failed("lock for a rebuild", HEAD, source))?;
         self.rebuild_after_power_loss(|| is_trusted().unwrap_or(false))
     }
 }
@@ -183,7 +184,7 @@ fn open_head(dir: &Dir, options: &OpenOptions, may_create: bool, writable: bool)
         match dir.file(HEAD, writable) {
             Ok(file) => {
                 if may_create && is_blank(&file).map_err(failed)? {
-                    fill_head(&file, dir, options)?;
+                    fill_head(dir, options)?;
                 }
                 let unmapped = |source: std::io::Error| match source.kind() {
                     std::io::ErrorKind::InvalidData => no_head(&path),
@@ -249,10 +250,12 @@ fn is_blank(file: &std::fs::File) -> std::io::Result<bool> {
 }
 
 /// Fills a `head` that never reached the disk before the power went.
-fn fill_head(file: &std::fs::File, dir: &Dir, options: &OpenOptions) -> Result<()> {
+fn fill_head(dir: &Dir, options: &OpenOptions) -> Result<()> {
     let path = dir.join(HEAD);
     let failed = |source| Error::io("create the cache", &path, source);
-    fs2::FileExt::lock_exclusive(file).map_err(failed)?;
+    let gate = PrivateFile::open(|| dir.file(HEAD, true)).map_err(failed)?;
+    gate.lock().map_err(failed)?;
+    let file = gate.file().map_err(failed)?;
     if is_blank(file).map_err(failed)? {
         file.write_all_at(&image(dir, options)?, 0).map_err(failed)?;
     }

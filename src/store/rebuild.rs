@@ -39,11 +39,14 @@ impl Store {
     /// Makes the table anew if, under the lock, that is still needed.
     pub(crate) fn rebuild_after_power_loss(&self, is_trusted: impl Fn() -> bool) -> Result<()> {
         self.write_unrecovered(PATIENCE, |writer| {
+        let here = self.shared().whereabouts()?;
             if is_trusted() {
                 return Ok(());
             }
-            if writer.is_shared_with_others()? {
-                // Whoever is alive in it has trusted it: it is not what a power cut has left.
+            // In this boot it has been trusted, or made anew, by somebody; and whoever is alive in it
+            // sees the same memory, wherever that is for it. Who only tried to proves nothing.
+            let is_of_this_boot = self.shared().head.whereabouts().boot == here.boot;
+            if is_of_this_boot && writer.is_shared_with_others()? {
                 return writer.recover();
             }
             writer.rebuild(None).map(|_| ())

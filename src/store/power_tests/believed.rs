@@ -1,7 +1,7 @@
 //! Whether a store is believed as it is, and the disk as well: who is killed, refused or forked while
 //! that is being decided or undone.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -12,8 +12,16 @@ use super::beside::flushes;
 use super::killed::killed_at;
 use super::{PATIENCE, boot, check, get, open, prefix, put, tear, try_put};
 use crate::format::location::Segment;
+use crate::format::segment::HEADER_UNITS;
 use crate::store::Store;
-use crate::sys::testing::{Step, watch};
+use crate::store::open::OpenOptions;
+use crate::sys::file::Dir;
+use crate::sys::liveness;
+use crate::sys::testing::{Child, Step, watch};
+use crate::sys::trust::pretend::set_boot;
+
+const ORDINARY: OpenOptions =
+    OpenOptions { create: false, read_only: false, allow_network: true, settings: None };
 
 /// What a value that was synced is after another boot, if the cut keeps all that `work` does to the
 /// table, nothing of the log, and of `head` what it has flushed.
@@ -190,4 +198,83 @@ fn what_a_killed_beginning_has_deleted_does_not_rise_again() {
     let store = open(dir.path(), 1 << 30);
     assert_eq!(prefix(&store, 9), 0);
     check(&store);
+}
+
+/// The child has all descriptors of its parent, and lives on when that has failed.
+#[test]
+fn a_child_of_who_rebuilds_keeps_nobody_from_doing_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    (0..20).for_each(|key| put(&store, key, b"v"));
+    drop((store, first));
+    let _boot = boot(2);
+    let child = Rc::new(RefCell::new(None));
+    let forked = Rc::clone(&child);
+    let hook = move |step: Step| match step {
+        Step::Call("create") => {
+            let idle = || loop {
+                std::thread::park();
+            };
+            forked.borrow_mut().get_or_insert_with(|| Child::fork(idle));
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        _ => Ok(()),
+    };
+    assert!(watch(hook, || Store::open(dir.path(), &ORDINARY)).is_err());
+    assert!(child.borrow().is_some(), "forked in the middle");
+    let head = fs::File::open(dir.path().join("head")).unwrap();
+    let is_free = |_| {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        fs2::FileExt::try_lock_exclusive(&head).is_ok()
+    };
+    assert!((0..10_000).any(is_free));
+    drop(head);
+    assert_eq!(prefix(&open(dir.path(), 1 << 30), 20), 20);
+}
+
+/// A store whose log has lost its end.
+fn torn(path: &Path) {
+    let store = open(path, 1 << 30);
+    (0..100).for_each(|key| put(&store, key, &[7; 150]));
+    drop(store);
+    tear(path, 10_000);
+}
+
+fn assert_made_anew(store: &Store) {
+    let kept = prefix(store, 100);
+    assert!((30..60).contains(&kept));
+    assert_eq!(u64::from(kept), store.state().len);
+    check(store);
+}
+
+/// It lives, has claimed a slot to rebuild, and could not.
+#[test]
+fn who_could_not_rebuild_does_not_vouch_for_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    torn(dir.path());
+    drop(first);
+    let _boot = boot(2);
+    let place = Dir::open(dir.path()).unwrap();
+    let _claim = liveness::claim(&place).unwrap();
+    assert_made_anew(&open(dir.path(), 1 << 30));
+}
+
+#[test]
+fn a_boot_that_is_not_known_is_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let _boot = set_boot(None);
+    torn(dir.path());
+    assert_made_anew(&open(dir.path(), 1 << 30));
+    // Who lives has seen what is there in memory.
+    let store = open(dir.path(), 1 << 30);
+    let generation = store.state().geometry.generation();
+    put(&store, 1, b"v");
+    let beside = Child::fork(|| {
+        let other = open(dir.path(), 1 << 30);
+        other.state().geometry.generation() == generation && get(&other, 1).is_some()
+    });
+    assert!(beside.succeeded());
+    assert!(store.shared().head.tail().unit() > HEADER_UNITS);
 }
