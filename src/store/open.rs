@@ -186,6 +186,7 @@ fn open_head(dir: &Dir, options: &OpenOptions, may_create: bool, writable: bool)
                 if may_create && is_blank(&file).map_err(failed)? {
                     fill_head(dir, options)?;
                 }
+                dir.hold_on_to(HEAD, &file).map_err(failed)?;
                 let unmapped = |source: std::io::Error| match source.kind() {
                     std::io::ErrorKind::InvalidData => no_head(&path),
                     _ => Error::io("map", &path, source),

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::stress_tests::{PATIENCE, check, get, put};
+use super::stress_tests::{PATIENCE, check, get, open as stress_open, put, try_put};
 use crate::error::{ErrorKind, Result};
 use crate::format::head::HEAD_BYTES;
 use crate::format::location::{Location, Segment};
@@ -119,4 +119,37 @@ fn no_number_of_a_beginning_that_failed_is_used_again() {
     assert_eq!(store.state().geometry.generation(), first + 6);
     assert!(!(0..6).any(|number| file(first + number).exists()));
     check(&store);
+}
+
+/// All files of a directory are removed by hand while a process has the store open; another one
+/// makes a new store of them, in files of the same names.
+#[test]
+fn who_has_the_store_open_that_was_there_before_leaves_the_files_of_the_next_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let old = stress_open(place.path(), 100_000);
+    (0..200).for_each(|key| put(&old, key, &[7; 300]));
+    let remove = |entry: io::Result<fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    };
+    fs::read_dir(place.path()).unwrap().for_each(remove);
+    let new = stress_open(place.path(), 100_000);
+    let fill = |number: u8| (0..100).for_each(|key| put(&new, key, &[number; 300]));
+    fill(1);
+    let turns: [&dyn Fn() -> Option<ErrorKind>; 5] = [
+        &|| (0..3000).find_map(|n| try_put(&old, n, &[7; 300]).err().map(|it| it.kind())),
+        &|| old.compact(PATIENCE).err().map(|it| it.kind()),
+        &|| old.repair(PATIENCE).err().map(|it| it.kind()),
+        &|| old.sweep(PATIENCE).err().map(|it| it.kind()),
+        &|| old.write(PATIENCE, |writer| writer.clear()).err().map(|it| it.kind()),
+    ];
+    for (number, turn) in turns.iter().enumerate() {
+        let error = turn();
+        assert!(error.is_none_or(|it| it == ErrorKind::Io), "{number}: {error:?}");
+        assert!(number > 0 || error.is_some(), "a log grew where it has no files");
+        let is_there = |key| get(&new, key).is_some_and(|it| it == [1 + number as u8; 300]);
+        assert!((0..100).all(is_there), "{number}");
+        check(&new);
+        fill(2 + number as u8);
+    }
 }
