@@ -35,7 +35,7 @@ use crate::table::extents::{TableFiles, file_generation};
 const HEAD: &str = "head";
 /// The generation of a store without a log. No file has it: where the table reached the disk and
 /// `head` did not, before the power went, nobody looks into that table.
-const NO_GENERATION: u64 = 0;
+pub(crate) const NO_GENERATION: u64 = 0;
 /// More than the beginnings of any store that come to nothing; far below the last generation.
 const MOST_BEGINNINGS: u64 = 1 << 23;
 
@@ -83,8 +83,8 @@ impl Store {
             store.check_whereabouts()?;
             return Ok(store);
         }
-        let map = open_head(&dir, options, may_create && is_writable, is_writable)?;
-        let store = Store(Arc::new(shared(dir, map, read_only, is_writable)?));
+        let map = open_head(&dir, options, may_create && is_writable, !read_only)?;
+        let store = Store(Arc::new(shared(dir, map, read_only)?));
         open.retain(|_, shared| shared.strong_count() > 0);
         open.insert((device, inode, read_only), Arc::downgrade(&store.0));
         drop(open);
@@ -232,12 +232,27 @@ fn create_head(dir: &Dir, options: &OpenOptions) -> Result<()> {
     let result = image(dir, options).and_then(|image| {
         file.write_all(&image).map_err(failed)?;
         match dir.link(&temporary, HEAD) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(error)),
+            // Another one was made meanwhile; if that was long ago, this one may have been swept.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotFound
+                ) =>
+            {
+                Err(failed(error))
+            }
             _ => Ok(()),
         }
     });
     let _ = dir.unlink(&temporary);
     result
+}
+
+/// Whether this is the name of a `head` in the making, which nobody needs where there is one.
+pub(crate) fn is_head_in_the_making(name: &str) -> bool {
+    name.strip_prefix("head.").is_some_and(|random| {
+        random.len() == 16 && random.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 /// Whether a `head` is short or begins with zeros: it never reached the disk.
@@ -291,7 +306,7 @@ fn image(dir: &Dir, options: &OpenOptions) -> Result<Vec<u8>> {
     Ok(words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }
 
-fn shared(dir: Dir, map: Map, read_only: bool, writable: bool) -> Result<Shared> {
+fn shared(dir: Dir, map: Map, read_only: bool) -> Result<Shared> {
     let path = dir.join(HEAD);
     // Written before the file got its name, and never again.
     let words = std::array::from_fn(|index| map.words()[index].load(Ordering::Relaxed));
@@ -309,8 +324,8 @@ fn shared(dir: Dir, map: Map, read_only: bool, writable: bool) -> Result<Shared>
     })?;
     let (dir, map) = (Arc::new(dir), Arc::new(map));
     Ok(Shared {
-        table: TableFiles::new(Arc::clone(&dir), Arc::clone(&map), writable),
-        log: Segments::new(Arc::clone(&dir), writable),
+        table: TableFiles::new(Arc::clone(&dir), Arc::clone(&map), !read_only),
+        log: Segments::new(Arc::clone(&dir), !read_only),
         head: Head::new(map),
         dir,
         identity,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use super::stress_tests::{PATIENCE, check, get, open as stress_open, put, try_put};
@@ -13,6 +13,7 @@ use crate::format::segment::HEADER_UNITS;
 use crate::format::state::State;
 use crate::store::Store;
 use crate::store::open::OpenOptions;
+use crate::sys::sync::Ordering;
 use crate::sys::testing::{Step, watch};
 
 fn open_with(path: &Path, create: bool, read_only: bool) -> Result<Store> {
@@ -118,6 +119,60 @@ fn no_number_of_a_beginning_that_failed_is_used_again() {
     put(&store, 1, b"v");
     assert_eq!(store.state().geometry.generation(), first + 6);
     assert!(!(0..6).any(|number| file(first + number).exists()));
+    check(&store);
+}
+
+#[test]
+fn who_only_reads_counts_nothing_and_can_write_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_with(place.path(), true, false).unwrap();
+    put(&store, 1, &[7; 300]);
+    let end = 8 * store.shared().head.tail().unit();
+    let log = fs::File::options().write(true).open(place.path().join("log.0000001")).unwrap();
+    log.write_all_at(b"x", end - 100).unwrap();
+    let reader = open_with(place.path(), false, true).unwrap();
+    let damaged = || store.shared().head.damaged().load(Ordering::Relaxed);
+    assert_eq!((get(&reader, 1), damaged()), (None, 0));
+    assert!(!reader.shared().head.map().is_writable());
+    assert_eq!((get(&store, 1), damaged()), (None, 1));
+}
+
+/// Of a power cut or a stranger: the number after the last one is the first.
+#[test]
+fn a_rebuild_makes_its_table_in_files_of_its_own() {
+    for name in ["table.ffffffffffffffff.0", "entries.ffffff.0", "overflow.fffffe.0"] {
+        let place = tempfile::tempdir().unwrap();
+        let store = open_with(place.path(), true, false).unwrap();
+        (0..200).for_each(|key| put(&store, key, b"v"));
+        let mut last = store.state().geometry.generation();
+        for _ in 0..3 {
+            fs::write(place.path().join(name), [7; 100]).unwrap();
+            assert_eq!(store.repair(PATIENCE).unwrap(), [], "{name}");
+            let generation = store.state().geometry.generation();
+            assert!(generation != last && generation != 0, "{name}: {generation} after {last}");
+            assert!((0..200).all(|key| get(&store, key).is_some()), "{name}");
+            check(&store);
+            last = generation;
+        }
+    }
+}
+
+/// A maker was killed before or after it gave `head` its name.
+#[test]
+fn what_is_left_of_a_head_in_the_making_is_swept_and_not_what_came_of_it() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_with(place.path(), true, false).unwrap();
+    put(&store, 1, b"v");
+    let [before, after, strange] = ["head.0123456789abcdef", "head.fedcba9876543210", "head.0"]
+        .map(|it| place.path().join(it));
+    fs::write(&before, [7; HEAD_BYTES]).unwrap();
+    fs::hard_link(place.path().join("head"), &after).unwrap();
+    fs::write(&strange, b"a stranger's").unwrap();
+    store.sweep(PATIENCE).unwrap();
+    assert_eq!([before, after, strange].map(|it| it.exists()), [false, false, true]);
+    drop(store);
+    let store = open_with(place.path(), false, false).unwrap();
+    assert_eq!(get(&store, 1).unwrap(), b"v");
     check(&store);
 }
 

@@ -23,6 +23,7 @@ use crate::format::state::{Applied, Geometry, State};
 use crate::store::check::Finding;
 use crate::store::history::History;
 use crate::store::on_disk::Segments;
+use crate::store::open::NO_GENERATION;
 use crate::store::recover::key_in;
 use crate::store::space::segment_units;
 use crate::store::{Store, Writer};
@@ -38,8 +39,8 @@ const LOAD: u64 = 3;
 impl Store {
     /// Makes the table anew if, under the lock, that is still needed.
     pub(crate) fn rebuild_after_power_loss(&self, is_trusted: impl Fn() -> bool) -> Result<()> {
-        self.write_unrecovered(PATIENCE, |writer| {
         let here = self.shared().whereabouts()?;
+        self.write_unrecovered(PATIENCE, |writer| {
             if is_trusted() {
                 return Ok(());
             }
@@ -142,23 +143,31 @@ impl Writer<'_> {
             // Another thread may have synced the names just before the leftovers were deleted.
             self.shared.sync_directories()?;
         }
+        self.shared.head.set_changed();
         if history.settings.is_none() {
             let settings = self.shared.head.settings();
             self.job(Kind::Settings, &settings.encode())?;
         }
-        self.shared.head.set_changed();
         Ok(history.findings)
     }
 
+    /// The next one of which there is no file: what was left of a rebuild that was cut short is no empty
+    /// table, and other processes may have mapped what came before.
     fn next_generation(&self) -> Result<u64> {
         let names = self
             .shared
             .dir
             .list("")
             .map_err(|source| self.shared.failed("list the files of", ".", source))?;
-        let newest = names.iter().filter_map(|name| file_generation(name)).max().unwrap_or(0);
-        let generation = newest.max(self.state.geometry.generation()) + 1;
-        Ok(generation & 0xff_ffff)
+        let taken: HashSet<u64> = names.iter().filter_map(|name| file_generation(name)).collect();
+        let mut geometry = self.state.geometry;
+        loop {
+            let generation = geometry.next_generation();
+            if generation != NO_GENERATION && !taken.contains(&generation) {
+                return Ok(generation);
+            }
+            geometry = Geometry::new(generation, 0);
+        }
     }
 
     /// A state without keys, whose log ends where the history does.
