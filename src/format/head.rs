@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! byte    0  magic, version, store id, hash key, CRC-32: never written again after creation
-//! byte  512  boot id, device, inode, clean flag, failed-sync mark: in one sector
+//! byte  512  boot id, device, inode, clean mark, failed-sync mark: in one sector
 //! byte  640  promised
 //! byte 1024  lock word (32 bits)
 //! byte 1088  tail
@@ -30,6 +30,7 @@ pub(crate) const HEAD_BYTES: usize = 4096;
 pub(crate) const BOOT: usize = 512 / 8;
 pub(crate) const DEVICE: usize = BOOT + 2;
 pub(crate) const INODE: usize = BOOT + 3;
+/// [`CHANGED`], [`IS_CLEAN`] or [`OWED`].
 pub(crate) const CLEAN: usize = BOOT + 4;
 pub(crate) const SYNC_FAILED: usize = BOOT + 5;
 pub(crate) const PROMISED: usize = 640 / 8;
@@ -43,6 +44,12 @@ pub(crate) const MISSES: usize = 1344 / 8;
 pub(crate) const DAMAGED: usize = 1408 / 8;
 pub(crate) const BLOCKS: [usize; 2] = [1536 / 8, 1792 / 8];
 pub(crate) const SETTINGS: usize = 2048 / 8;
+/// What the clean mark says: the store has been changed since all of it was on disk.
+pub(crate) const CHANGED: u64 = 0;
+/// All of the store is on disk.
+pub(crate) const IS_CLEAN: u64 = 1;
+/// Not clean, and nothing may be changed before `head` and the names of files are on disk as they are.
+pub(crate) const OWED: u64 = 2;
 /// Byte offset of the lock word.
 pub(crate) const LOCK_BYTE: usize = 1024;
 /// Byte offset of the first bell, and how many there are: counters of 32 bits that waiters sleep on.

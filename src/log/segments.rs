@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::format::location::{MAX_SEGMENT_UNITS, Segment};
 use crate::format::segment::HEADER_UNITS;
-use crate::sys::file::{Dir, allocate, punch};
+use crate::sys::file::{Dir, allocate};
 use crate::sys::fork::ForkLocal;
 use crate::sys::map::Map;
 use crate::sys::sync::{AtomicU64, Ordering};
@@ -225,19 +225,12 @@ impl Segments {
         Ok(self.reopen(new, is_gone)?.is_some())
     }
 
-    /// Deletes the file of a segment which is still to begin if it holds records, of a log that was
-    /// given up. True if it did: then the caller waits until the name is gone from disk, too, as a
-    /// power cut must not put it in the place of the new one.
-    pub(crate) fn remove_used(&self, segment: Segment) -> io::Result<bool> {
-        let name = segment.file_name();
-        match self.dir.file(&name, true) {
-            Ok(file) if is_blank(&file)? => Ok(false),
-            Ok(file) => {
-                self.dir.unlink(&name)?;
-                // Another process may have it mapped, and must not find records there.
-                let _ = punch(&file);
-                Ok(true)
-            }
+    /// Whether the file of a segment which is still to begin holds records, of a log that was given up.
+    /// Then it has to be gone from disk, too, before the new one begins, as a power cut must not put it
+    /// in its place.
+    pub(crate) fn is_used(&self, segment: Segment) -> io::Result<bool> {
+        match self.dir.file(&segment.file_name(), true) {
+            Ok(file) => is_blank(&file).map(|is_blank| !is_blank),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }

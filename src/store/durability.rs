@@ -7,7 +7,9 @@
 //! the log stood at its draining: until then the disk may hold the only durable copy in it.
 //!
 //! A store is marked clean when all of it is on disk, and the mark is taken back, durably, before
-//! the first change after that.
+//! the first change after that. Until the disk has let it go, and where names have been deleted that
+//! must not come back, the mark says that the disk is owed a wait: whoever is killed then, or refused
+//! it, leaves it to the next writer.
 
 use std::time::Duration;
 
@@ -30,10 +32,11 @@ use crate::sys::trust;
 const SYNCS: usize = 4;
 
 impl Writer<'_> {
-    /// Before the first change since the store was clean, or since another boot: says so on disk.
+    /// Before the first change since the store was clean, or since another boot: says so on disk. Waits
+    /// for what another one owes it.
     #[inline]
     pub(crate) fn begin_changes(&mut self) -> Result<()> {
-        if self.session.has_begun && !self.shared.head.is_clean() {
+        if self.session.has_begun && self.shared.head.is_changed() {
             return Ok(());
         }
         self.begin_changes_on_disk()
@@ -42,12 +45,15 @@ impl Writer<'_> {
     #[cold]
     fn begin_changes_on_disk(&mut self) -> Result<()> {
         let (head, here) = (&self.shared.head, self.shared.whereabouts()?);
-        if head.is_clean() || head.whereabouts() != here {
+        let is_owed = !head.is_clean() && !head.is_changed();
+        if !head.is_changed() || head.whereabouts() != here {
+            self.shared.owe()?;
             head.set_whereabouts(&here);
-            head.set_clean(false);
-            if self.state.log_units != 0 {
-                self.shared.flush_head()?;
+            if is_owed {
+                self.shared.sync_directories()?;
             }
+            self.shared.flush_head()?;
+            head.set_changed();
         }
         self.session.has_begun = true;
         Ok(())
@@ -55,6 +61,16 @@ impl Writer<'_> {
 }
 
 impl Shared {
+    /// Notes that the disk is to be waited for before anything is changed. A store that was clean is
+    /// believed because of the place from then on.
+    pub(crate) fn owe(&self) -> Result<()> {
+        if self.head.is_clean() {
+            self.head.set_whereabouts(&self.whereabouts()?);
+        }
+        self.head.owe();
+        Ok(())
+    }
+
     /// Where this store is now: boot, device, inode.
     pub(crate) fn whereabouts(&self) -> Result<Whereabouts> {
         let (device, inode) =
@@ -328,7 +344,7 @@ impl Store {
             shared.sync_directories()?;
             shared.flush_head()?;
             shared.refuse_if_failed()?;
-            shared.head.set_clean(true);
+            shared.head.set_clean();
             shared.flush_head()
         })
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::format::head::{
-    BELLS, BELLS_BYTE, BOOT, CLEAN, DAMAGED, DEVICE, GEOMETRY, HITS, INODE, LOCK_BYTE, MISSES,
-    PROMISED, SETTINGS, SYNC_FAILED, TAIL,
+    BELLS, BELLS_BYTE, BOOT, CHANGED, CLEAN, DAMAGED, DEVICE, GEOMETRY, HITS, INODE, IS_CLEAN,
+    LOCK_BYTE, MISSES, OWED, PROMISED, SETTINGS, SYNC_FAILED, TAIL,
 };
 use crate::format::location::Location;
 use crate::format::settings::{SETTINGS_WORDS, Settings};
@@ -22,6 +22,11 @@ pub(crate) struct Whereabouts {
 }
 
 impl Whereabouts {
+    /// Whether the boot is known. Where it is not, it is another one than any before.
+    pub(crate) fn has_boot(&self) -> bool {
+        self.boot != [0, 0]
+    }
+
     /// A number that stands for it, and is not 0.
     fn mark(&self) -> u64 {
         const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -134,13 +139,39 @@ impl Head {
 
     /// Whether everything was on disk when the store was last written.
     pub(crate) fn is_clean(&self) -> bool {
-        // ORDERING: Acquire, pairs with `set_clean`.
-        self.word(CLEAN).load(Ordering::Acquire) != 0
+        self.clean() == IS_CLEAN
     }
 
-    pub(crate) fn set_clean(&self, clean: bool) {
-        // ORDERING: Release, pairs with `is_clean`.
-        self.word(CLEAN).store(u64::from(clean), Ordering::Release);
+    /// Whether the disk says, too, that the store is not clean, and is waited for with nothing else.
+    #[inline]
+    pub(crate) fn is_changed(&self) -> bool {
+        self.clean() == CHANGED
+    }
+
+    #[inline]
+    fn clean(&self) -> u64 {
+        // ORDERING: Acquire, pairs with `mark`.
+        self.word(CLEAN).load(Ordering::Acquire)
+    }
+
+    fn mark(&self, clean: u64) {
+        // ORDERING: Release, pairs with `clean`.
+        self.word(CLEAN).store(clean, Ordering::Release);
+    }
+
+    pub(crate) fn set_clean(&self) {
+        self.mark(IS_CLEAN);
+    }
+
+    /// The store is not clean, and the disk is to be waited for before it is changed: for `head`, and
+    /// for names that are about to go. Whoever is killed before that leaves it to the next writer.
+    pub(crate) fn owe(&self) {
+        self.mark(OWED);
+    }
+
+    /// What was owed has been waited for.
+    pub(crate) fn set_changed(&self) {
+        self.mark(CHANGED);
     }
 
     /// Whether writing to disk has failed in the life of this boot.

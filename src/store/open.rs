@@ -26,6 +26,7 @@ use crate::store::{Shared, Store, Writer};
 use crate::sys::file::Dir;
 use crate::sys::fork::ForkLocal;
 use crate::sys::map::Map;
+use crate::sys::private::PrivateFile;
 use crate::sys::raw::random_u64;
 use crate::sys::sync::Ordering;
 use crate::sys::trust::{self, Place};
@@ -34,7 +35,7 @@ use crate::table::extents::{TableFiles, file_generation};
 const HEAD: &str = "head";
 /// The generation of a store without a log. No file has it: where the table reached the disk and
 /// `head` did not, before the power went, nobody looks into that table.
-const NO_GENERATION: u64 = 0;
+pub(crate) const NO_GENERATION: u64 = 0;
 /// More than the beginnings of any store that come to nothing; far below the last generation.
 const MOST_BEGINNINGS: u64 = 1 << 23;
 
@@ -82,8 +83,8 @@ impl Store {
             store.check_whereabouts()?;
             return Ok(store);
         }
-        let map = open_head(&dir, options, may_create && is_writable, is_writable)?;
-        let store = Store(Arc::new(shared(dir, map, read_only, is_writable)?));
+        let map = open_head(&dir, options, may_create && is_writable, !read_only)?;
+        let store = Store(Arc::new(shared(dir, map, read_only)?));
         open.retain(|_, shared| shared.strong_count() > 0);
         open.insert((device, inode, read_only), Arc::downgrade(&store.0));
         drop(open);
@@ -106,11 +107,12 @@ impl Store {
     fn check_whereabouts(&self) -> Result<()> {
         let shared = &self.0;
         let is_trusted = || {
-            Ok::<_, Error>(
-                shared.head.is_clean() || shared.head.whereabouts() == shared.whereabouts()?,
-            )
+            let here = shared.whereabouts()?;
+            let is_here = || here.has_boot() && shared.head.whereabouts() == here;
+            Ok::<_, Error>(shared.head.is_clean() || is_here())
         };
-        if is_trusted()? || shared.has_no_log() {
+        // In this order: another process may be beginning the log, and notes first where it does so.
+        if shared.has_no_log() || is_trusted()? {
             return Ok(());
         }
         if shared.read_only {
@@ -123,10 +125,9 @@ impl Store {
         }
         // One at a time, and without a slot while waiting: whoever holds a slot counts as one that
         // uses the store as it is.
-        let gate =
-            shared.dir.file(HEAD, true).map_err(|source| shared.failed("open", HEAD, source))?;
-        fs2::FileExt::lock_exclusive(&gate)
-            .map_err(|source| shared.failed("lock for a rebuild", HEAD, source))?;
+        let gate = PrivateFile::open(|| shared.dir.file(HEAD, true))
+            .map_err(|source| shared.failed("open", HEAD, source))?;
+        gate.lock().map_err(|source| shared.failed("lock for a rebuild", HEAD, source))?;
         self.rebuild_after_power_loss(|| is_trusted().unwrap_or(false))
     }
 }
@@ -183,8 +184,9 @@ fn open_head(dir: &Dir, options: &OpenOptions, may_create: bool, writable: bool)
         match dir.file(HEAD, writable) {
             Ok(file) => {
                 if may_create && is_blank(&file).map_err(failed)? {
-                    fill_head(&file, dir, options)?;
+                    fill_head(dir, options)?;
                 }
+                dir.hold_on_to(HEAD, &file).map_err(failed)?;
                 let unmapped = |source: std::io::Error| match source.kind() {
                     std::io::ErrorKind::InvalidData => no_head(&path),
                     _ => Error::io("map", &path, source),
@@ -230,12 +232,27 @@ fn create_head(dir: &Dir, options: &OpenOptions) -> Result<()> {
     let result = image(dir, options).and_then(|image| {
         file.write_all(&image).map_err(failed)?;
         match dir.link(&temporary, HEAD) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed(error)),
+            // Another one was made meanwhile; if that was long ago, this one may have been swept.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotFound
+                ) =>
+            {
+                Err(failed(error))
+            }
             _ => Ok(()),
         }
     });
     let _ = dir.unlink(&temporary);
     result
+}
+
+/// Whether this is the name of a `head` in the making, which nobody needs where there is one.
+pub(crate) fn is_head_in_the_making(name: &str) -> bool {
+    name.strip_prefix("head.").is_some_and(|random| {
+        random.len() == 16 && random.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 /// Whether a `head` is short or begins with zeros: it never reached the disk.
@@ -249,10 +266,12 @@ fn is_blank(file: &std::fs::File) -> std::io::Result<bool> {
 }
 
 /// Fills a `head` that never reached the disk before the power went.
-fn fill_head(file: &std::fs::File, dir: &Dir, options: &OpenOptions) -> Result<()> {
+fn fill_head(dir: &Dir, options: &OpenOptions) -> Result<()> {
     let path = dir.join(HEAD);
     let failed = |source| Error::io("create the cache", &path, source);
-    fs2::FileExt::lock_exclusive(file).map_err(failed)?;
+    let gate = PrivateFile::open(|| dir.file(HEAD, true)).map_err(failed)?;
+    gate.lock().map_err(failed)?;
+    let file = gate.file().map_err(failed)?;
     if is_blank(file).map_err(failed)? {
         file.write_all_at(&image(dir, options)?, 0).map_err(failed)?;
     }
@@ -287,7 +306,7 @@ fn image(dir: &Dir, options: &OpenOptions) -> Result<Vec<u8>> {
     Ok(words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }
 
-fn shared(dir: Dir, map: Map, read_only: bool, writable: bool) -> Result<Shared> {
+fn shared(dir: Dir, map: Map, read_only: bool) -> Result<Shared> {
     let path = dir.join(HEAD);
     // Written before the file got its name, and never again.
     let words = std::array::from_fn(|index| map.words()[index].load(Ordering::Relaxed));
@@ -305,8 +324,8 @@ fn shared(dir: Dir, map: Map, read_only: bool, writable: bool) -> Result<Shared>
     })?;
     let (dir, map) = (Arc::new(dir), Arc::new(map));
     Ok(Shared {
-        table: TableFiles::new(Arc::clone(&dir), Arc::clone(&map), writable),
-        log: Segments::new(Arc::clone(&dir), writable),
+        table: TableFiles::new(Arc::clone(&dir), Arc::clone(&map), !read_only),
+        log: Segments::new(Arc::clone(&dir), !read_only),
         head: Head::new(map),
         dir,
         identity,
@@ -357,19 +376,19 @@ impl Writer<'_> {
         // Numbers that no store comes to are a stranger's.
         let is_ours = |generation: &u64| *generation < MOST_BEGINNINGS;
         let last = names.iter().filter_map(|name| file_generation(name)).filter(is_ours).max();
-        let mut has_segments = false;
+        if names.iter().any(|name| Segment::from_file_name(name).is_some())
+            && !self.clears_after_power_loss()
+        {
+            // Their records are of this store, and must not rise again.
+            shared.owe()?;
+        }
         for name in names {
             let generation = file_generation(&name);
             if generation.is_some() && generation == last {
                 shared.empty_file(&name);
             } else if generation.is_some() || Segment::from_file_name(&name).is_some() {
                 shared.discard_file(&name);
-                has_segments |= generation.is_none();
             }
-        }
-        if has_segments && !self.clears_after_power_loss() {
-            // Their records are of this store, and must not rise again.
-            shared.sync_directories()?;
         }
         Ok(last.unwrap_or(NO_GENERATION) + 1)
     }

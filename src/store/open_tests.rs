@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use super::stress_tests::{PATIENCE, check, get, put};
+use super::stress_tests::{PATIENCE, check, get, open as stress_open, put, try_put};
 use crate::error::{ErrorKind, Result};
 use crate::format::head::HEAD_BYTES;
 use crate::format::location::{Location, Segment};
@@ -13,6 +13,7 @@ use crate::format::segment::HEADER_UNITS;
 use crate::format::state::State;
 use crate::store::Store;
 use crate::store::open::OpenOptions;
+use crate::sys::sync::Ordering;
 use crate::sys::testing::{Step, watch};
 use crate::sys::trust::{Place, pretend::set_place};
 
@@ -150,4 +151,91 @@ fn network_file_systems_are_refused_by_name_unless_they_are_allowed() {
     let place = tempfile::tempdir().unwrap();
     let _there = set_place(Place::CopyOnWrite("btrfs"));
     put(&Store::open(place.path(), &local_only(true)).unwrap(), 1, b"v");
+}
+
+#[test]
+fn who_only_reads_counts_nothing_and_can_write_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_with(place.path(), true, false).unwrap();
+    put(&store, 1, &[7; 300]);
+    let end = 8 * store.shared().head.tail().unit();
+    let log = fs::File::options().write(true).open(place.path().join("log.0000001")).unwrap();
+    log.write_all_at(b"x", end - 100).unwrap();
+    let reader = open_with(place.path(), false, true).unwrap();
+    let damaged = || store.shared().head.damaged().load(Ordering::Relaxed);
+    assert_eq!((get(&reader, 1), damaged()), (None, 0));
+    assert!(!reader.shared().head.map().is_writable());
+    assert_eq!((get(&store, 1), damaged()), (None, 1));
+}
+
+/// Of a power cut or a stranger: the number after the last one is the first.
+#[test]
+fn a_rebuild_makes_its_table_in_files_of_its_own() {
+    for name in ["table.ffffffffffffffff.0", "entries.ffffff.0", "overflow.fffffe.0"] {
+        let place = tempfile::tempdir().unwrap();
+        let store = open_with(place.path(), true, false).unwrap();
+        (0..200).for_each(|key| put(&store, key, b"v"));
+        let mut last = store.state().geometry.generation();
+        for _ in 0..3 {
+            fs::write(place.path().join(name), [7; 100]).unwrap();
+            assert_eq!(store.repair(PATIENCE).unwrap(), [], "{name}");
+            let generation = store.state().geometry.generation();
+            assert!(generation != last && generation != 0, "{name}: {generation} after {last}");
+            assert!((0..200).all(|key| get(&store, key).is_some()), "{name}");
+            check(&store);
+            last = generation;
+        }
+    }
+}
+
+/// A maker was killed before or after it gave `head` its name.
+#[test]
+fn what_is_left_of_a_head_in_the_making_is_swept_and_not_what_came_of_it() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_with(place.path(), true, false).unwrap();
+    put(&store, 1, b"v");
+    let [before, after, strange] = ["head.0123456789abcdef", "head.fedcba9876543210", "head.0"]
+        .map(|it| place.path().join(it));
+    fs::write(&before, [7; HEAD_BYTES]).unwrap();
+    fs::hard_link(place.path().join("head"), &after).unwrap();
+    fs::write(&strange, b"a stranger's").unwrap();
+    store.sweep(PATIENCE).unwrap();
+    assert_eq!([before, after, strange].map(|it| it.exists()), [false, false, true]);
+    drop(store);
+    let store = open_with(place.path(), false, false).unwrap();
+    assert_eq!(get(&store, 1).unwrap(), b"v");
+    check(&store);
+}
+
+/// All files of a directory are removed by hand while a process has the store open; another one
+/// makes a new store of them, in files of the same names.
+#[test]
+fn who_has_the_store_open_that_was_there_before_leaves_the_files_of_the_next_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let old = stress_open(place.path(), 100_000);
+    (0..200).for_each(|key| put(&old, key, &[7; 300]));
+    let remove = |entry: io::Result<fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    };
+    fs::read_dir(place.path()).unwrap().for_each(remove);
+    let new = stress_open(place.path(), 100_000);
+    let fill = |number: u8| (0..100).for_each(|key| put(&new, key, &[number; 300]));
+    fill(1);
+    let turns: [&dyn Fn() -> Option<ErrorKind>; 5] = [
+        &|| (0..3000).find_map(|n| try_put(&old, n, &[7; 300]).err().map(|it| it.kind())),
+        &|| old.compact(PATIENCE).err().map(|it| it.kind()),
+        &|| old.repair(PATIENCE).err().map(|it| it.kind()),
+        &|| old.sweep(PATIENCE).err().map(|it| it.kind()),
+        &|| old.write(PATIENCE, |writer| writer.clear()).err().map(|it| it.kind()),
+    ];
+    for (number, turn) in turns.iter().enumerate() {
+        let error = turn();
+        assert!(error.is_none_or(|it| it == ErrorKind::Io), "{number}: {error:?}");
+        assert!(number > 0 || error.is_some(), "a log grew where it has no files");
+        let is_there = |key| get(&new, key).is_some_and(|it| it == [1 + number as u8; 300]);
+        assert!((0..100).all(is_there), "{number}");
+        check(&new);
+        fill(2 + number as u8);
+    }
 }

@@ -2,6 +2,7 @@
 //! [`storm`] does so at random, over a [`disk`] that knows what was synced.
 
 mod begun;
+mod believed;
 mod beside;
 mod disk;
 mod killed;

@@ -23,6 +23,7 @@ use crate::format::state::{Applied, Geometry, State};
 use crate::store::check::Finding;
 use crate::store::history::History;
 use crate::store::on_disk::Segments;
+use crate::store::open::NO_GENERATION;
 use crate::store::recover::key_in;
 use crate::store::space::segment_units;
 use crate::store::{Store, Writer};
@@ -38,12 +39,15 @@ const LOAD: u64 = 3;
 impl Store {
     /// Makes the table anew if, under the lock, that is still needed.
     pub(crate) fn rebuild_after_power_loss(&self, is_trusted: impl Fn() -> bool) -> Result<()> {
+        let here = self.shared().whereabouts()?;
         self.write_unrecovered(PATIENCE, |writer| {
             if is_trusted() {
                 return Ok(());
             }
-            if writer.is_shared_with_others()? {
-                // Whoever is alive in it has trusted it: it is not what a power cut has left.
+            // In this boot it has been trusted, or made anew, by somebody; and whoever is alive in it
+            // sees the same memory, wherever that is for it. Who only tried to proves nothing.
+            let is_of_this_boot = self.shared().head.whereabouts().boot == here.boot;
+            if is_of_this_boot && writer.is_shared_with_others()? {
                 return writer.recover();
             }
             writer.rebuild(None).map(|_| ())
@@ -105,9 +109,9 @@ impl Writer<'_> {
 
     /// `trusted` is the end of the log if it is known: then no gap before it ends the history.
     fn rebuild(&mut self, trusted: Option<Location>) -> Result<Vec<Finding>> {
-        if self.shared.head.is_clean() {
+        if !self.shared.head.is_changed() {
             // The table that is on disk is about to go.
-            self.shared.head.set_clean(false);
+            self.shared.owe()?;
             self.shared.flush_head()?;
         }
         let mut history = History::default();
@@ -139,6 +143,7 @@ impl Writer<'_> {
             // Another thread may have synced the names just before the leftovers were deleted.
             self.shared.sync_directories()?;
         }
+        self.shared.head.set_changed();
         if history.settings.is_none() {
             let settings = self.shared.head.settings();
             self.job(Kind::Settings, &settings.encode())?;
@@ -146,15 +151,23 @@ impl Writer<'_> {
         Ok(history.findings)
     }
 
+    /// The next one of which there is no file: what was left of a rebuild that was cut short is no empty
+    /// table, and other processes may have mapped what came before.
     fn next_generation(&self) -> Result<u64> {
         let names = self
             .shared
             .dir
             .list("")
             .map_err(|source| self.shared.failed("list the files of", ".", source))?;
-        let newest = names.iter().filter_map(|name| file_generation(name)).max().unwrap_or(0);
-        let generation = newest.max(self.state.geometry.generation()) + 1;
-        Ok(generation & 0xff_ffff)
+        let taken: HashSet<u64> = names.iter().filter_map(|name| file_generation(name)).collect();
+        let mut geometry = self.state.geometry;
+        loop {
+            let generation = geometry.next_generation();
+            if generation != NO_GENERATION && !taken.contains(&generation) {
+                return Ok(generation);
+            }
+            geometry = Geometry::new(generation, 0);
+        }
     }
 
     /// A state without keys, whose log ends where the history does.
@@ -292,7 +305,7 @@ impl Writer<'_> {
     }
 
     /// Makes the new state hold. The place and boot are noted last: until then the next opener
-    /// begins again.
+    /// begins again. From then on the next writer waits for the disk, if this one does not come to it.
     fn switch(&mut self, mut state: State, history: &History) -> Result<()> {
         let head = &self.shared.head;
         if let Some((location, words)) = &history.settings {
@@ -314,7 +327,7 @@ impl Writer<'_> {
             // What is read after a power cut, or in a copy, is what the disk has.
             head.forget_sync_failed();
         }
-        head.set_clean(false);
+        head.owe();
         head.set_whereabouts(&here);
         Ok(())
     }

@@ -207,12 +207,19 @@ impl<'a> Writer<'a> {
         created
     }
 
-    /// Deletes a file that holds records from where a segment is to begin, on disk, too.
+    /// Deletes a file that holds records from where a segment is to begin. It will be gone from disk,
+    /// too, before the next record is written: the one before it ends with one.
     fn remove_used(&self, segment: Segment) -> Result<()> {
-        let failed = |source| self.shared.failed("make the segment", &segment.file_name(), source);
-        if self.shared.log.remove_used(segment).map_err(failed)? {
-            self.shared.sync_directories()?;
+        let (shared, name) = (self.shared, segment.file_name());
+        let failed = |source| shared.failed("make the segment", &name, source);
+        if !shared.log.is_used(segment).map_err(failed)? {
+            return Ok(());
         }
+        shared.owe()?;
+        let file = shared.dir.file(&name, true).map_err(failed)?;
+        shared.dir.unlink(&name).map_err(failed)?;
+        // Another process may have it mapped, and must not find records there.
+        let _ = punch(&file);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use crate::format::location::{Location, Segment};
 use crate::format::record::{FileRef, Header, KEEP_ACCESS};
 use crate::format::settings::PowerLoss;
 use crate::log::reader;
+use crate::store::open::is_head_in_the_making;
 use crate::store::page_walk::PageCursor;
 use crate::store::promise::divides;
 use crate::store::{Shared, Store, Writer};
@@ -155,7 +156,14 @@ impl Shared {
         let count = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{VALUES}/t.{slot:x}.{incarnation:x}.{count:x}");
         let number = random_u64().map_err(failed)?;
-        let file = self.dir.create_file(&name).map_err(failed)?;
+        let file = match self.dir.create_file(&name) {
+            // Of an earlier boot: how often the slot was claimed then has gone with the power.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.dir.unlink(&name).and_then(|()| self.dir.create_file(&name))
+            }
+            created => created,
+        };
+        let file = file.map_err(failed)?;
         let dir = Arc::clone(&self.dir);
         let reference = FileRef { number, len: 0, sum: 0 };
         let token = process_token();
@@ -312,8 +320,8 @@ impl Store {
 }
 
 impl Writer<'_> {
-    /// Deletes what killed transactions, rebuilds and clears left: segments beyond the tail and
-    /// table files of other generations.
+    /// Deletes what killed transactions, rebuilds, clears and makers left: segments beyond the tail,
+    /// table files of other generations, heads that have not come to be one.
     fn sweep_log_and_table(&mut self) -> Result<()> {
         let (shared, tail) = (self.shared, self.tail.segment());
         for name in shared.list("")? {
@@ -321,7 +329,14 @@ impl Writer<'_> {
                 && !segment.is_within(self.state.oldest, tail)
             {
                 shared.log.forget(segment);
+                // As for a segment that is in the way: its records must not come back.
+                if shared.log.is_used(segment).unwrap_or(true) {
+                    shared.owe()?;
+                }
                 shared.discard_file(&name);
+            } else if is_head_in_the_making(&name) {
+                // It may be the head itself under another name: not given back.
+                let _ = shared.dir.unlink(&name);
             }
         }
         for name in shared.table.stale_files(self.state.geometry.generation())? {

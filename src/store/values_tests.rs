@@ -233,3 +233,21 @@ fn a_transaction_deletes_the_files_of_what_it_replaces_and_removes() {
     transact(&store, || store.write(PATIENCE, remove).unwrap());
     assert_eq!(files(&store), 0);
 }
+
+/// With the power the number of claims of a slot can go, and with it that of its next owner begins anew.
+#[test]
+fn a_name_of_an_unfinished_file_that_an_earlier_boot_has_used_is_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    // Where no other test counts.
+    let child = Child::fork(|| {
+        let staged = store.stage_bytes(b"one", PATIENCE).unwrap();
+        let (front, count) = staged.name().rsplit_once('.').unwrap();
+        let next = format!("{front}.{:x}", u64::from_str_radix(count, 16).unwrap() + 1);
+        let next = dir.path().join(next);
+        std::fs::write(&next, b"of an earlier boot").unwrap();
+        let staged = store.stage_bytes(b"two", PATIENCE);
+        std::fs::read(&next).is_ok_and(|bytes| bytes == b"two") && staged.is_ok()
+    });
+    assert!(child.succeeded());
+}

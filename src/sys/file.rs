@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{Access, AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -27,6 +28,15 @@ const NEVER_FOLLOW: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW);
 pub(crate) struct Dir {
     descriptor: OwnedFd,
     path: PathBuf,
+    anchor: OnceLock<Anchor>,
+}
+
+/// A file that all others in a directory belong to.
+#[derive(Debug)]
+struct Anchor {
+    name: &'static str,
+    device: u64,
+    inode: u64,
 }
 
 impl Dir {
@@ -35,7 +45,7 @@ impl Dir {
         let path = std::path::absolute(path)?;
         let flags = DIRECTORY | OFlags::CLOEXEC;
         let descriptor = retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty()))?;
-        Ok(Dir { descriptor, path })
+        Ok(Dir { descriptor, path, anchor: OnceLock::new() })
     }
 
     /// Opens a directory, and makes it and what is missing above it first, for its owner alone.
@@ -52,6 +62,27 @@ impl Dir {
     /// The path of a name in it, for messages.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// From now on files are opened for writing, and names changed, only as long as `file` has this
+    /// name. Where the files of a directory have been exchanged, those that are there now are another
+    /// owner's.
+    pub(crate) fn hold_on_to(&self, name: &'static str, file: &File) -> io::Result<()> {
+        let facts = rustix::fs::fstat(file)?;
+        let _ = self.anchor.set(Anchor { name, device: facts.st_dev, inode: facts.st_ino });
+        Ok(())
+    }
+
+    fn refuse_if_exchanged(&self) -> io::Result<()> {
+        let Some(anchor) = self.anchor.get() else { return Ok(()) };
+        match rustix::fs::statat(&self.descriptor, anchor.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(facts) if (facts.st_dev, facts.st_ino) == (anchor.device, anchor.inode) => Ok(()),
+            Ok(_) | Err(Errno::NOENT) => Err(io::Error::other(
+                "the files of the directory have been deleted or exchanged since it was opened: \
+                 open it anew",
+            )),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Device and inode.
@@ -99,6 +130,9 @@ impl Dir {
     pub(crate) fn file(&self, name: &str, write: bool) -> io::Result<File> {
         #[cfg(test)]
         step(Step::Call("open"))?;
+        if write {
+            self.refuse_if_exchanged()?;
+        }
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
         // Opening a pipe would wait for its other end, and a terminal would become ours.
         let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -114,6 +148,7 @@ impl Dir {
     pub(crate) fn create_file(&self, name: &str) -> io::Result<File> {
         #[cfg(test)]
         step(Step::Call("create"))?;
+        self.refuse_if_exchanged()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let mode = Mode::RUSR | Mode::WUSR;
         Ok(self.open_beneath(name, flags, mode)?.into())
@@ -135,6 +170,7 @@ impl Dir {
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         #[cfg(test)]
         step(Step::Call("rename"))?;
+        self.refuse_if_exchanged()?;
         let (old_parent, old) = self.parent(from)?;
         let (new_parent, new) = self.parent(to)?;
         Ok(rustix::fs::renameat(old_parent.as_fd(), old, new_parent.as_fd(), new)?)
@@ -154,6 +190,7 @@ impl Dir {
     pub(crate) fn unlink(&self, name: &str) -> io::Result<()> {
         #[cfg(test)]
         step(Step::Call("unlink"))?;
+        self.refuse_if_exchanged()?;
         let (parent, last) = self.parent(name)?;
         Ok(rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::empty())?)
     }
@@ -161,7 +198,8 @@ impl Dir {
     /// Removes a directory, if it is empty.
     pub(crate) fn remove_dir(&self, name: &str) -> io::Result<()> {
         #[cfg(test)]
-        crate::sys::testing::step(crate::sys::testing::Step::Call("rmdir"))?;
+        step(Step::Call("rmdir"))?;
+        self.refuse_if_exchanged()?;
         let (parent, last) = self.parent(name)?;
         Ok(rustix::fs::unlinkat(parent.as_fd(), last, AtFlags::REMOVEDIR)?)
     }

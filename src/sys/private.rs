@@ -6,7 +6,7 @@
 //! anything else, without unlocking. The object itself is copied to the child too; there it answers
 //! with an error and does nothing when it is dropped.
 //!
-//! Used by `liveness`.
+//! Used by `liveness`, and by `store` where one process at a time brings a store in order.
 
 use std::fs::File;
 use std::io;
@@ -36,6 +36,16 @@ impl PrivateFile {
             let private = PrivateFile { file: Some(file), entry, process: process_token() };
             if !watch.has_forked() || attempt == ATTEMPTS {
                 return Ok(private);
+            }
+        }
+    }
+
+    /// Waits for the kernel's lock on the file, which nobody else has until this is dropped.
+    pub(crate) fn lock(&self) -> io::Result<()> {
+        loop {
+            match fs2::FileExt::lock_exclusive(self.file()?) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
             }
         }
     }

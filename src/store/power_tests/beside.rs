@@ -16,7 +16,7 @@ use crate::log::segments::MAX_SEGMENTS;
 use crate::store::Store;
 use crate::sys::testing::{Child, Step, watch};
 
-fn flushes() -> (Rc<Cell<u32>>, impl FnMut(Step) -> std::io::Result<()> + 'static) {
+pub(super) fn flushes() -> (Rc<Cell<u32>>, impl FnMut(Step) -> std::io::Result<()> + 'static) {
     let count = Rc::new(Cell::new(0));
     let seen = Rc::clone(&count);
     let hook = move |step: Step| {
