@@ -5,6 +5,7 @@ mod begun;
 mod believed;
 mod beside;
 mod disk;
+mod elsewhere;
 mod killed;
 mod promise;
 

@@ -171,6 +171,36 @@ impl Disk {
         self.look();
     }
 
+    /// The bytes of all files.
+    pub(super) fn now(&self) -> BTreeMap<u64, Vec<u8>> {
+        self.inodes.iter().map(|(number, inode)| (*number, inode.bytes())).collect()
+    }
+
+    /// Another process took these steps, from where the files were as in `before`; when in all that has
+    /// changed since is not known.
+    pub(super) fn was_elsewhere(&mut self, before: &BTreeMap<u64, Vec<u8>>, steps: &[Step]) {
+        self.look_again();
+        let root = std::fs::metadata(&self.root).unwrap().ino();
+        for step in steps {
+            match step {
+                // Made and deleted there, or a directory that is gone.
+                Step::Sync(inode) if *inode != root && !self.can_be_synced(*inode) => {}
+                Step::Punch(inode) => {
+                    if let Some(found) = self.inodes.get_mut(inode) {
+                        found.last = before.get(inode).cloned();
+                    }
+                    self.changes.push(Change::Punch(*inode));
+                }
+                step => self.before(*step),
+            }
+        }
+    }
+
+    fn can_be_synced(&self, number: u64) -> bool {
+        let has_name = || self.now.values().any(|inode| *inode == number);
+        self.inodes.get(&number).is_some_and(|inode| inode.file.is_some() || has_name())
+    }
+
     /// Takes in how names have changed since the last look.
     fn look(&mut self) {
         if !std::mem::take(&mut self.has_changed) {
@@ -270,8 +300,7 @@ impl Disk {
     pub(super) fn cut(&mut self, random: &mut Random, few: usize, samples: u64) -> Vec<Image> {
         self.look();
         self.forget_unnamed();
-        let now: BTreeMap<u64, Vec<u8>> =
-            self.inodes.iter().map(|(number, inode)| (*number, inode.bytes())).collect();
+        let now = self.now();
         let dirty: Vec<(u64, usize)> = self
             .inodes
             .iter()

@@ -34,12 +34,7 @@ fn decode(bytes: &[u8; BYTES]) -> Step {
 }
 
 /// Does `work` in a process that is killed before step `at`, if it comes to that.
-pub(super) fn killed_elsewhere(
-    disk: &RefCell<Disk>,
-    notes: &Path,
-    at: u64,
-    work: impl FnOnce(),
-) {
+pub(super) fn killed_elsewhere(disk: &RefCell<Disk>, notes: &Path, at: u64, work: impl FnOnce()) {
     use rustix::process::{Signal, getpid, kill_process};
     let before = disk.borrow().now();
     let mut file = File::create(notes).unwrap();

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::disk::{Disk, Image};
-use super::killed::{Left, killed_at, leave};
+use super::elsewhere::killed_elsewhere;
+use super::killed::{Left, leave};
 use crate::error::Result;
 use crate::format::settings::{PowerLoss, Settings};
 use crate::store::Store;
@@ -42,8 +43,10 @@ enum Deed {
     Reopen,
     /// Another promise for power loss.
     Promise(PowerLoss),
-    /// A writer is killed before it can commit this: one of another process, or one like that.
-    Leave(Left, Vec<u32>, usize, bool),
+    /// A writer is killed before it can commit this.
+    Leave(Left, Vec<u32>, usize),
+    /// It is done by another process, which is killed before this step of it.
+    Elsewhere(Box<Deed>, u64),
 }
 
 impl Deed {
@@ -55,11 +58,65 @@ impl Deed {
                 let left = [Left::Plain, Left::Half, Left::Whole][random.below(3) as usize];
                 let keys =
                     (0..1 << random.below(6)).map(|_| random.below(1 << 32) as u32).collect();
-                Deed::Leave(left, keys, random.below(200) as usize, random.below(2) == 0)
+                Deed::Leave(left, keys, random.below(200) as usize)
             }
             9..12 if random.below(4) == 0 => Deed::Promise(PowerLoss::Clear),
             9..12 => Deed::Promise(PowerLoss::Recover),
+            12..22 => {
+                let deed = match random.below(12) {
+                    0 => Deed::Do(Operation::Clear),
+                    1 => Deed::Do(Operation::Compact),
+                    2 => Deed::Do(Operation::Sync),
+                    3 => Deed::Do(Operation::Repair),
+                    _ => Deed::random(random, step),
+                };
+                Deed::elsewhere(random, deed)
+            }
             _ => Deed::Do(Operation::random(random, step)),
+        }
+    }
+
+    fn elsewhere(random: &mut Random, deed: Deed) -> Deed {
+        let most = 1 << random.below(13);
+        match deed {
+            Deed::Elsewhere(..) => deed,
+            // To its end, as then its process ends.
+            Deed::Leave(..) => Deed::Elsewhere(Box::new(deed), u64::MAX),
+            _ => Deed::Elsewhere(Box::new(deed), random.below(most)),
+        }
+    }
+
+    /// What it makes of the contents.
+    fn apply(&self, model: &mut Model) {
+        match self {
+            Deed::Do(operation) => operation.apply(model),
+            Deed::Elsewhere(deed, _) => deed.apply(model),
+            _ => {}
+        }
+    }
+
+    /// Whether it is done by another process, and nothing is left of it for later.
+    fn is_over(&self) -> bool {
+        matches!(self, Deed::Elsewhere(deed, _) if !matches!(**deed, Deed::Leave(..)))
+    }
+
+    fn may_sync(&self) -> bool {
+        matches!(self, Deed::Elsewhere(deed, _) if deed.is_sync())
+    }
+
+    /// Does it, or has it done, and then finished or taken back.
+    fn done(
+        &self,
+        path: &Path,
+        store: &mut Option<Store>,
+        disk: &RefCell<Disk>,
+        notes: &Path,
+    ) -> Result<()> {
+        let Deed::Elsewhere(deed, at) = self else { return self.run(path, store) };
+        killed_elsewhere(disk, notes, *at, || deed.run(path, store).unwrap());
+        match self.is_over() {
+            true => store.as_ref().unwrap().write(PATIENCE, |_| Ok(())),
+            false => Ok(()),
         }
     }
 
@@ -69,7 +126,11 @@ impl Deed {
 
     /// What a cut may leave of it although it was never committed, in order.
     fn in_doubt(&self, model: &Model) -> Vec<Model> {
-        let Deed::Leave(left, keys, len, _) = self else { return Vec::new() };
+        let (left, keys, len) = match self {
+            Deed::Leave(left, keys, len) => (left, keys, len),
+            Deed::Elsewhere(deed, _) => return deed.in_doubt(model),
+            _ => return Vec::new(),
+        };
         let mut model = model.clone();
         let more = keys.iter().map(|key| {
             model.insert(key.to_be_bytes().to_vec(), vec![0xEE; *len]);
@@ -107,17 +168,12 @@ impl Deed {
                 let settings = Settings { power_loss: *power_loss, ..open_store.settings() };
                 open_store.write(PATIENCE, |writer| writer.set_settings(&settings))
             }
-            Deed::Leave(left, keys, len, is_other) => {
-                let leave = || leave(open_store, keys, &vec![0xEE; *len], *left);
-                // What another process waits the disk for is not seen: it has nothing to wait for.
+            Deed::Leave(left, keys, len) => {
                 open_store.write(PATIENCE, |writer| writer.begin_changes())?;
-                if *is_other {
-                    killed_at(|_| false, leave)
-                } else {
-                    leave()
-                }
+                leave(open_store, keys, &vec![0xEE; *len], *left);
                 Ok(())
             }
+            Deed::Elsewhere(..) => unreachable!("done by another process"),
         }
     }
 }
@@ -262,6 +318,12 @@ impl Storm {
         self.boot = self.boots;
         Storm::boot(self.boot);
         let disk = Rc::new(RefCell::new(Disk::of(path)));
+        if self.random.below(3) == 0 {
+            let (at, notes) = (self.random.below(3000), self.place.path().join("notes"));
+            killed_elsewhere(&disk, &notes, at, || {
+                open(path).write(PATIENCE, |_| Ok(())).unwrap();
+            });
+        }
         let (store, images) = self.cut_in(&disk, 300, || {
             let store = open(path);
             store.write(PATIENCE, |_| Ok(())).unwrap();
@@ -279,34 +341,49 @@ impl Storm {
         let (first, mut doubts) = (self.random.below(1000), Vec::new());
         for step in 0..1 + self.random.below(OPERATIONS) {
             let deed = Deed::random(&mut self.random, first + step);
-            if let Deed::Do(operation) = &deed {
-                operation.apply(&mut model);
-            }
+            let mut after = model.clone();
+            deed.apply(&mut after);
             let was_clearing = clears(store.as_ref().unwrap());
-            let (result, images) = self.cut_in(&disk, deed.rate(), || deed.run(path, &mut store));
-            // Of another process no step was seen.
-            disk.borrow_mut().look_again();
+            let notes = self.place.path().join("notes");
+            let (result, images) =
+                self.cut_in(&disk, deed.rate(), || deed.done(path, &mut store, &disk, &notes));
             let what: String = format!("{deed:?}").chars().take(100).collect();
             let what = format!("{name}, operation {step}, {what}");
             result.unwrap_or_else(|error| panic!("{what}: {error}"));
-            // Nobody has written since: neither syncing the log nor opening does.
-            if !matches!(deed, Deed::SyncLog | Deed::Reopen) {
-                doubts = deed.in_doubt(&model);
-            }
             let store = store.as_ref().unwrap();
+            // What was killed has been finished or taken back.
+            let is_over = deed.is_over();
+            if is_over {
+                let found = contents(store);
+                assert!(found == model || found == after, "{what}: half of it is there");
+                doubts = if found == after { Vec::new() } else { vec![after] };
+                model = found;
+            } else {
+                model = after;
+                // Nobody has written since: neither syncing the log nor opening does.
+                if !matches!(deed, Deed::SyncLog | Deed::Reopen) {
+                    doubts = deed.in_doubt(&model);
+                }
+            }
             let is_clearing = clears(store);
             if was_clearing || is_clearing {
                 allowed.push(&Model::new());
             }
+            let certain = allowed.0.len();
             if !was_clearing {
                 doubts.iter().for_each(|model| allowed.push(model));
             }
+            let in_doubt = certain..allowed.0.len();
             let keeps = deed.is_sync() || was_clearing != is_clearing;
-            if !was_clearing || keeps {
+            if !was_clearing || keeps || deed.may_sync() {
                 allowed.push(&model);
             }
             self.verify(images, &allowed, &what);
-            if is_clearing && !store.shared().head.is_clean() {
+            if is_over {
+                allowed.0.drain(in_doubt);
+                doubts.clear();
+            }
+            if is_clearing && store.shared().head.is_changed() {
                 allowed = Allowed::only(&Model::new());
             } else if keeps {
                 allowed = Allowed::only(&model);
