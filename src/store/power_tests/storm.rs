@@ -62,7 +62,8 @@ impl Deed {
             }
             9..12 if random.below(4) == 0 => Deed::Promise(PowerLoss::Clear),
             9..12 => Deed::Promise(PowerLoss::Recover),
-            12..22 => {
+            12..14 => Deed::Do(Operation::Sync),
+            14..26 => {
                 let deed = match random.below(12) {
                     0 => Deed::Do(Operation::Clear),
                     1 => Deed::Do(Operation::Compact),
@@ -77,7 +78,7 @@ impl Deed {
     }
 
     fn elsewhere(random: &mut Random, deed: Deed) -> Deed {
-        let most = 1 << random.below(13);
+        let most = 1 << (1 + random.below(12));
         match deed {
             Deed::Elsewhere(..) => deed,
             // To its end, as then its process ends.
@@ -340,7 +341,11 @@ impl Storm {
         let mut store = Some(store);
         let (first, mut doubts) = (self.random.below(1000), Vec::new());
         for step in 0..1 + self.random.below(OPERATIONS) {
-            let deed = Deed::random(&mut self.random, first + step);
+            let mut deed = Deed::random(&mut self.random, first + step);
+            // The first change since all was on disk takes the clean mark back.
+            if store.as_ref().unwrap().shared().head.is_clean() && self.random.below(2) == 0 {
+                deed = Deed::elsewhere(&mut self.random, deed);
+            }
             let mut after = model.clone();
             deed.apply(&mut after);
             let was_clearing = clears(store.as_ref().unwrap());
