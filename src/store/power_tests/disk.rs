@@ -19,6 +19,7 @@ use std::fs::File;
 use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::elsewhere::Notes;
 use crate::store::crash_tests::Random;
 use crate::sys::testing::Step;
 
@@ -176,22 +177,28 @@ impl Disk {
         self.inodes.iter().map(|(number, inode)| (*number, inode.bytes())).collect()
     }
 
-    /// Another process took these steps, from where the files were as in `before`; when in all that has
-    /// changed since is not known.
-    pub(super) fn was_elsewhere(&mut self, before: &BTreeMap<u64, Vec<u8>>, steps: &[Step]) {
+    pub(super) fn bytes_of(&self, number: u64) -> Option<Vec<u8>> {
+        self.inodes.get(&number).map(Inode::bytes)
+    }
+
+    /// Another process took these steps; when in all that has changed since is not known.
+    pub(super) fn was_elsewhere(&mut self, notes: Notes) {
         self.look_again();
         let root = std::fs::metadata(&self.root).unwrap().ino();
-        for step in steps {
+        // First: what was synced before its space was given back is not blank on disk.
+        for (step, bytes) in &notes {
+            if let (Step::Punch(number), Some(bytes)) = (step, bytes)
+                && let Some(inode) = self.inodes.get_mut(number)
+            {
+                inode.last = Some(bytes.clone());
+            }
+        }
+        for (step, _) in notes {
             match step {
                 // Made and deleted there, or a directory that is gone.
-                Step::Sync(inode) if *inode != root && !self.can_be_synced(*inode) => {}
-                Step::Punch(inode) => {
-                    if let Some(found) = self.inodes.get_mut(inode) {
-                        found.last = before.get(inode).cloned();
-                    }
-                    self.changes.push(Change::Punch(*inode));
-                }
-                step => self.before(*step),
+                Step::Sync(number) if number != root && !self.can_be_synced(number) => {}
+                Step::Punch(number) => self.changes.push(Change::Punch(number)),
+                step => self.before(step),
             }
         }
     }

@@ -3,49 +3,67 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
+use std::rc::Rc;
 
 use super::disk::Disk;
 use crate::sys::testing::{Child, Step, watch};
 
-const BYTES: usize = 9;
+/// Of a step that the disk needs to be told of: its kind, its inode, and how many bytes follow.
+const BYTES: usize = 24;
+const SYNC: u64 = 1;
+const FLUSH: u64 = 2;
+const PUNCH: u64 = 3;
 
-/// The steps that a disk needs to be told of, as bytes.
-fn encode(step: Step) -> Option<[u8; BYTES]> {
-    let (kind, inode) = match step {
-        Step::Sync(inode) => (1, inode),
-        Step::Flush => (2, 0),
-        Step::Punch(inode) => (3, inode),
+/// What a process did, in order; of a file whose space it gave back what was in it before.
+pub(super) type Notes = Vec<(Step, Option<Vec<u8>>)>;
+
+fn encode(disk: &Disk, step: Step) -> Option<Vec<u8>> {
+    let (kind, inode, bytes) = match step {
+        Step::Sync(inode) => (SYNC, inode, Vec::new()),
+        Step::Flush => (FLUSH, 0, Vec::new()),
+        // Made by this process, and gone with it, if it is not known.
+        Step::Punch(inode) => (PUNCH, inode, disk.bytes_of(inode)?),
         _ => return None,
     };
-    let mut bytes = [kind; BYTES];
-    bytes[1..].copy_from_slice(&inode.to_le_bytes());
-    Some(bytes)
+    let header = [kind, inode, bytes.len() as u64].map(u64::to_le_bytes);
+    Some([header.concat(), bytes].concat())
 }
 
-fn decode(bytes: &[u8; BYTES]) -> Step {
-    let inode = u64::from_le_bytes(bytes[1..].try_into().unwrap());
-    match bytes[0] {
-        1 => Step::Sync(inode),
-        2 => Step::Flush,
-        _ => Step::Punch(inode),
+fn decode(mut notes: &[u8]) -> Notes {
+    let mut steps = Vec::new();
+    let mut header = [0; BYTES];
+    while notes.read_exact(&mut header).is_ok() {
+        let word = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().unwrap());
+        let (bytes, rest) = notes.split_at(word(16) as usize);
+        notes = rest;
+        steps.push(match word(0) {
+            SYNC => (Step::Sync(word(8)), None),
+            FLUSH => (Step::Flush, None),
+            _ => (Step::Punch(word(8)), Some(bytes.to_vec())),
+        });
     }
+    steps
 }
 
 /// Does `work` in a process that is killed before step `at`, if it comes to that.
-pub(super) fn killed_elsewhere(disk: &RefCell<Disk>, notes: &Path, at: u64, work: impl FnOnce()) {
+pub(super) fn killed_elsewhere(
+    disk: &Rc<RefCell<Disk>>,
+    notes: &Path,
+    at: u64,
+    work: impl FnOnce(),
+) {
     use rustix::process::{Signal, getpid, kill_process};
-    let before = disk.borrow().now();
     let mut file = File::create(notes).unwrap();
     let mut child = Child::fork(|| {
-        let mut count = 0;
+        let (disk, mut count) = (Rc::clone(disk), 0);
         let hook = move |step: Step| {
             if count == at {
                 kill_process(getpid(), Signal::KILL)?;
             }
             count += 1;
-            encode(step).map_or(Ok(()), |bytes| file.write_all(&bytes))
+            encode(&disk.borrow(), step).map_or(Ok(()), |note| file.write_all(&note))
         };
         watch(hook, work);
         true
@@ -53,7 +71,6 @@ pub(super) fn killed_elsewhere(disk: &RefCell<Disk>, notes: &Path, at: u64, work
     let status = child.wait();
     let is_killed = status.terminating_signal() == Some(Signal::KILL.as_raw());
     assert!(is_killed || status.exit_status() == Some(0), "{status:?}");
-    let notes = std::fs::read(notes).unwrap();
-    let steps: Vec<Step> = notes.as_chunks().0.iter().map(decode).collect();
-    disk.borrow_mut().was_elsewhere(&before, &steps);
+    let notes = decode(&std::fs::read(notes).unwrap());
+    disk.borrow_mut().was_elsewhere(notes);
 }

@@ -110,7 +110,7 @@ impl Deed {
         &self,
         path: &Path,
         store: &mut Option<Store>,
-        disk: &RefCell<Disk>,
+        disk: &Rc<RefCell<Disk>>,
         notes: &Path,
     ) -> Result<()> {
         let Deed::Elsewhere(deed, at) = self else { return self.run(path, store) };
