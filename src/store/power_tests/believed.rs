@@ -3,21 +3,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::beside::flushes;
-use super::killed::killed_at;
-use super::{PATIENCE, boot, check, get, open, prefix, put, tear, try_put};
+use super::killed::{deletes_beyond_table, killed_at};
+use super::promise::promise;
+use super::{PATIENCE, boot, check, get, open, prefix, put, put_file, remove, tear, try_put};
 use crate::format::location::Segment;
 use crate::format::segment::HEADER_UNITS;
+use crate::format::settings::PowerLoss;
 use crate::store::Store;
 use crate::store::open::OpenOptions;
 use crate::sys::file::Dir;
 use crate::sys::liveness;
-use crate::sys::testing::{Child, Step, watch};
+use crate::sys::testing::{Child, Mounted, Step, watch};
 use crate::sys::trust::pretend::set_boot;
 
 const ORDINARY: OpenOptions =
@@ -161,8 +163,7 @@ fn what_is_deleted_for_a_killed_rebuild_does_not_rise_again() {
         let dir = tempfile::tempdir().unwrap();
         let (second, bytes) = with_a_gap(dir.path());
         let boot_2 = boot(2);
-        let is_unlink = |step| step == Step::Call("unlink");
-        killed_at(is_unlink, || drop(open(dir.path(), 100_000)));
+        killed_at(deletes_beyond_table(dir.path()), || drop(open(dir.path(), 100_000)));
         assert!(segment_file(dir.path(), second).exists());
         let store = open(dir.path(), 100_000);
         let kept = prefix(&store, 60);
@@ -277,4 +278,49 @@ fn a_boot_that_is_not_known_is_another_one() {
     });
     assert!(beside.succeeded());
     assert!(store.shared().head.tail().unit() > HEADER_UNITS);
+}
+
+/// What the cut has left of a table that nobody believes is room for the new one; and what is given up
+/// is, for the log that begins anew.
+#[test]
+fn a_full_disk_keeps_no_store_from_being_made_anew() {
+    for (power_loss, len) in [
+        (PowerLoss::Recover, 1),
+        (PowerLoss::Recover, 30_000),
+        (PowerLoss::Clear, 1),
+        (PowerLoss::Clear, 30_000),
+    ] {
+        let Some(mount) = Mounted::tmpfs(2048) else { return };
+        let path = mount.path().join("store");
+        let first = boot(1);
+        let store = open(&path, 1 << 30);
+        promise(&store, power_loss);
+        let put = |key: &u32| try_put(&store, *key, &vec![7; len]).is_ok();
+        let count = (0..100_000).take_while(put).count() as u32;
+        drop((store, first));
+        let mut greedy = fs::File::create(mount.path().join("greedy")).unwrap();
+        while greedy.write_all(&[1; 4096]).is_ok() {}
+        let _boot = boot(2);
+        let store = open(&path, 1 << 30);
+        let expected = if power_loss == PowerLoss::Recover { count } else { 0 };
+        assert_eq!(prefix(&store, count), expected, "{power_loss:?} {len}");
+        check(&store);
+        assert!(expected == 0 || remove(&store, 0));
+    }
+}
+
+/// They are counted no more, so that nothing else would ever make them go.
+#[test]
+fn value_files_of_a_cache_that_begins_empty_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    promise(&store, PowerLoss::Clear);
+    (0..3).for_each(|key| put_file(&store, key, &[8; 5000]));
+    assert_eq!(store.shared().value_files().unwrap().len(), 3);
+    drop((store, first));
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    assert_eq!(store.shared().value_files().unwrap(), [""; 0]);
+    check(&store);
 }
