@@ -68,6 +68,18 @@ impl Store {
         let failed = |source| Error::io("open the cache directory", path, source);
         let may_create = options.create && !options.read_only;
         let dir = if may_create { Dir::create(path) } else { Dir::open(path) }.map_err(failed)?;
+        Store::open_in(dir, options)
+    }
+
+    /// Opens the store in a directory that is held open.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub(crate) fn open_in(dir: Dir, options: &OpenOptions) -> Result<Store> {
+        let path = dir.path().to_owned();
+        let failed = |source| Error::io("open the cache directory", &path, source);
+        let may_create = options.create && !options.read_only;
         if !options.allow_network {
             vouch_for(&dir)?;
         }
