@@ -402,6 +402,8 @@ impl Writer<'_> {
                 shared.discard_file(&name);
             }
         }
+        // What cannot be deleted now is swept later.
+        let _ = shared.delete_all_value_files();
         Ok(last.unwrap_or(NO_GENERATION) + 1)
     }
 

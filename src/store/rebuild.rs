@@ -52,7 +52,10 @@ impl Store {
             if is_of_this_boot && writer.is_shared_with_others()? {
                 return writer.recover();
             }
-            writer.rebuild(None).map(|_| ())
+            writer.rebuild(None)?;
+            // Files of values that are lost: those that stay are swept by `compact`.
+            let _ = writer.sweep();
+            Ok(())
         })
     }
 
@@ -126,7 +129,7 @@ impl Writer<'_> {
             self.read_history(&segments, trusted, &mut history)?;
         }
         let generation = self.next_generation()?;
-        if self.shared.head.whereabouts() != self.shared.whereabouts()? {
+        if self.shared.head.whereabouts().boot != self.shared.whereabouts()?.boot {
             self.make_room(generation, history.end.is_some())?;
         }
         let mut state = self.begin_state(&segments, &mut history, generation)?;
@@ -156,8 +159,7 @@ impl Writer<'_> {
         Ok(history.findings)
     }
 
-    /// Deletes what nobody uses, as nobody believes it after power loss: a full disk needs its space. The
-    /// old table; and where nothing is kept of the log, all of that, with the files of its values.
+    /// Deletes what nobody uses any more of another boot: a full disk needs its space. The old table; and where nothing is kept of the log, all of that, with the files of its values.
     fn make_room(&self, generation: u64, keeps: bool) -> Result<()> {
         let shared = self.shared;
         for name in shared.table.stale_files(generation)? {
@@ -172,7 +174,9 @@ impl Writer<'_> {
             shared.log.forget(segment);
             shared.discard_segment(segment);
         }
-        shared.delete_all_value_files()
+        // What cannot be deleted now is swept later.
+        let _ = shared.delete_all_value_files();
+        Ok(())
     }
 
     /// The next one of which there is no file: what was left of a rebuild that was cut short is no empty

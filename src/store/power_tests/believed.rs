@@ -309,18 +309,34 @@ fn a_full_disk_keeps_no_store_from_being_made_anew() {
     }
 }
 
-/// They are counted no more, so that nothing else would ever make them go.
-#[test]
-fn value_files_of_a_cache_that_begins_empty_are_gone() {
+/// Of three values in files, and of their files, how many there are after another boot and a write.
+/// `cut` is told where the first one ends in the log, and what `head` was when it was made.
+fn value_files_after(power_loss: PowerLoss, cut: impl FnOnce(&Path, u64, &[u8])) -> (usize, usize) {
     let dir = tempfile::tempdir().unwrap();
     let first = boot(1);
     let store = open(dir.path(), 1 << 30);
-    promise(&store, PowerLoss::Clear);
-    (0..3).for_each(|key| put_file(&store, key, &[8; 5000]));
+    let head = fs::read(dir.path().join("head")).unwrap();
+    promise(&store, power_loss);
+    put_file(&store, 0, &[8; 5000]);
+    let end = 8 * store.shared().head.tail().unit();
+    (1..3).for_each(|key| put_file(&store, key, &[8; 5000]));
     assert_eq!(store.shared().value_files().unwrap().len(), 3);
     drop((store, first));
+    cut(dir.path(), end, &head);
     let _boot = boot(2);
     let store = open(dir.path(), 1 << 30);
-    assert_eq!(store.shared().value_files().unwrap(), [""; 0]);
+    put(&store, 9, b"v");
     check(&store);
+    let there = (0..3).filter(|key| get(&store, *key).is_some()).count();
+    (there, store.shared().value_files().unwrap().len())
+}
+
+/// They are counted no more, so that no limit would ever make them go.
+#[test]
+fn the_files_of_values_that_are_lost_are_gone() {
+    assert_eq!(value_files_after(PowerLoss::Clear, |_, _, _| {}), (0, 0));
+    assert_eq!(value_files_after(PowerLoss::Recover, |_, _, _| {}), (3, 3));
+    assert_eq!(value_files_after(PowerLoss::Recover, |path, end, _| tear(path, end)), (1, 1));
+    let lose_head = |path: &Path, _, head: &[u8]| fs::write(path.join("head"), head).unwrap();
+    assert_eq!(value_files_after(PowerLoss::Recover, lose_head), (0, 0));
 }
