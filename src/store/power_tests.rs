@@ -10,6 +10,7 @@ mod killed;
 mod promise;
 
 mod storm;
+mod torn_head;
 
 use std::cell::Cell;
 use std::os::unix::fs::{FileExt, MetadataExt};

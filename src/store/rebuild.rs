@@ -40,7 +40,11 @@ const FULL_LOAD: u64 = 4;
 
 impl Store {
     /// Makes the table anew if, under the lock, that is still needed.
-    pub(crate) fn rebuild_after_power_loss(&self, is_trusted: impl Fn() -> bool) -> Result<()> {
+    pub(crate) fn rebuild_after_power_loss(
+        &self,
+        settings: &Settings,
+        is_trusted: impl Fn() -> bool,
+    ) -> Result<()> {
         let here = self.shared().whereabouts()?;
         self.write_unrecovered(PATIENCE, |writer| {
             if is_trusted() {
@@ -51,6 +55,9 @@ impl Store {
             let is_of_this_boot = self.shared().head.whereabouts().boot == here.boot;
             if is_of_this_boot && writer.is_shared_with_others()? {
                 return writer.recover();
+            }
+            if !self.shared().head.has_settings() {
+                self.shared().head.set_settings(&settings.encode());
             }
             writer.rebuild(None)?;
             // Files of values that are lost: those that stay are swept by `compact`.
