@@ -501,7 +501,7 @@ impl Options {
     ) -> Result<Cache> {
         let codec = self.checked_codec()?;
         Ok(Cache::new(Handle {
-            holds: Arc::new(Holds::new(store.directory(), self.allow_untrusted)),
+            holds: Arc::new(Holds::new(Arc::clone(store.dir()), self.allow_untrusted)),
             store,
             timeout: self.timeout,
             codec,

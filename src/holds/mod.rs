@@ -28,8 +28,7 @@ pub(crate) mod record;
 pub(crate) mod turns;
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::format::settings::{Eviction, PowerLoss, Settings};
@@ -41,21 +40,21 @@ use crate::sys::fork::ForkLocal;
 /// The directory in that of the cache.
 const FOLDER: &str = "holds";
 /// The file without which there is no store there.
-const HEAD: &str = "head";
+const HEAD: &str = "holds/head";
 
 /// The holds of one cache.
 pub(crate) struct Holds {
-    path: PathBuf,
+    /// That of the cache. It can be renamed, and another one have its path, before anything is held.
+    dir: Arc<Dir>,
     allow_network: bool,
     /// Opened at the first use. A child opens its own: the parent may have been in the middle.
     store: ForkLocal<OnceLock<Store>>,
 }
 
 impl Holds {
-    /// The holds of the cache in `directory`. Touches nothing yet.
-    pub(crate) fn new(directory: &Path, allow_network: bool) -> Holds {
-        let path = directory.join(FOLDER);
-        Holds { path, allow_network, store: ForkLocal::new(OnceLock::new) }
+    /// The holds of the cache in `dir`. Touches nothing yet.
+    pub(crate) fn new(dir: Arc<Dir>, allow_network: bool) -> Holds {
+        Holds { dir, allow_network, store: ForkLocal::new(OnceLock::new) }
     }
 
     pub(crate) fn store(&self) -> Result<&Store> {
@@ -63,7 +62,7 @@ impl Holds {
         match store.get() {
             Some(open) => Ok(open),
             None => {
-                let opened = Store::open(&self.path, &self.options(true))?;
+                let opened = self.open(true)?;
                 Ok(store.get_or_init(|| opened))
             }
         }
@@ -71,16 +70,22 @@ impl Holds {
 
     /// The store, if anybody has ever used it: for looking after it.
     pub(crate) fn existing(&self) -> Result<Option<Store>> {
-        match std::fs::symlink_metadata(self.path.join(HEAD)) {
-            Ok(_) => Store::open(&self.path, &self.options(false)).map(Some),
-            Err(_) => Ok(None),
+        match self.dir.exists(HEAD) {
+            Ok(true) => self.open(false).map(Some),
+            _ => Ok(None),
         }
+    }
+
+    fn open(&self, create: bool) -> Result<Store> {
+        let failed = |source| Error::io("open", &self.dir.join(FOLDER), source);
+        let dir = self.dir.below(FOLDER, create).map_err(failed)?;
+        Store::open_in(dir, &self.options(create))
     }
 
     /// Bytes that the store takes on disk. Does not open it.
     pub(crate) fn disk_usage(&self) -> Result<u64> {
-        let failed = |source| Error::io("look at", &self.path, source);
-        let dir = match Dir::open(&self.path) {
+        let failed = |source| Error::io("look at", &self.dir.join(FOLDER), source);
+        let dir = match self.dir.below(FOLDER, false) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             dir => dir.map_err(failed)?,
         };

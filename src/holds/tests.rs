@@ -1,5 +1,7 @@
 //! Queues of several threads and processes.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use crate::holds::queue::{Answer, Ask, Hold, Release, put};
 use crate::holds::record::Record;
 use crate::holds::turns::Rate;
 use crate::store::Writer;
+use crate::sys::file::Dir;
 use crate::sys::testing::{Child, Step, watch};
 use crate::sys::trust;
 
@@ -19,8 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn holds() -> (TempDir, Holds) {
     let dir = tempfile::tempdir().unwrap();
-    let holds = Holds::new(dir.path(), true);
+    let holds = holds_in(dir.path());
     (dir, holds)
+}
+
+fn holds_in(path: &Path) -> Holds {
+    Holds::new(Arc::new(Dir::open(path).unwrap()), true)
 }
 
 fn ask(limit: u32, patience: Duration) -> Ask<'static> {
@@ -302,11 +309,11 @@ fn another_boot_begins_with_nothing_held_and_no_turns_taken() {
     let hold = acquired(&holds);
     assert!(turn(&holds).is_some() && turn(&holds).is_some() && turn(&holds).is_none());
     drop((hold, holds));
-    let holds = Holds::new(dir.path(), true);
+    let holds = holds_in(dir.path());
     assert!(turn(&holds).is_none(), "the same boot");
     drop(holds);
     let _pretence = trust::pretend::set_boot(Some([7; 16]));
-    let holds = Holds::new(dir.path(), true);
+    let holds = holds_in(dir.path());
     assert!(turn(&holds).is_some() && !is_taken(&holds));
 }
 
@@ -395,4 +402,20 @@ fn on_a_full_disk_nothing_can_be_had_and_all_can_be_given_back() {
             assert!(record(&holds).is_none());
         });
     }
+}
+
+/// Whoever opens the cache by its new name must be kept out.
+#[test]
+fn holds_go_with_the_directory_of_their_cache() {
+    let place = tempfile::tempdir().unwrap();
+    let [before, after] = ["before", "after"].map(|name| place.path().join(name));
+    std::fs::create_dir(&before).unwrap();
+    let holds = holds_in(&before);
+    std::fs::rename(&before, &after).unwrap();
+    let beside = holds_in(&after);
+    let hold = acquired(&holds);
+    assert!(is_taken(&beside) && !before.exists());
+    assert!(holds.existing().unwrap().is_some() && holds.disk_usage().unwrap() > 0);
+    assert!(holds.release(&hold, Release::HandOver).unwrap());
+    assert!(!is_taken(&beside));
 }

@@ -117,6 +117,12 @@ impl Head {
         Settings::decode(&words)
     }
 
+    /// Whether there are settings. All of them zero they are if they never reached the disk, and if a
+    /// user has chosen so, which the log tells.
+    pub(crate) fn has_settings(&self) -> bool {
+        (0..SETTINGS_WORDS).any(|index| self.word(SETTINGS + index).load(Ordering::Relaxed) != 0)
+    }
+
     pub(crate) fn set_settings(&self, words: &[u64]) {
         for (index, word) in words.iter().take(SETTINGS_WORDS).enumerate() {
             self.word(SETTINGS + index).store(*word, Ordering::Relaxed);

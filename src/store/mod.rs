@@ -125,6 +125,11 @@ impl Store {
         self.0.dir.path()
     }
 
+    /// The directory, held open: it can be renamed meanwhile.
+    pub(crate) fn dir(&self) -> &Arc<Dir> {
+        &self.0.dir
+    }
+
     pub(crate) fn is_read_only(&self) -> bool {
         self.0.read_only
     }

@@ -68,6 +68,18 @@ impl Store {
         let failed = |source| Error::io("open the cache directory", path, source);
         let may_create = options.create && !options.read_only;
         let dir = if may_create { Dir::create(path) } else { Dir::open(path) }.map_err(failed)?;
+        Store::open_in(dir, options)
+    }
+
+    /// Opens the store in a directory that is held open.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub(crate) fn open_in(dir: Dir, options: &OpenOptions) -> Result<Store> {
+        let path = dir.path().to_owned();
+        let failed = |source| Error::io("open the cache directory", &path, source);
+        let may_create = options.create && !options.read_only;
         if !options.allow_network {
             vouch_for(&dir)?;
         }
@@ -80,7 +92,7 @@ impl Store {
         {
             drop(open);
             let store = Store(shared);
-            store.check_whereabouts()?;
+            store.check_whereabouts(options)?;
             return Ok(store);
         }
         let map = open_head(&dir, options, may_create && is_writable, !read_only)?;
@@ -88,7 +100,7 @@ impl Store {
         open.retain(|_, shared| shared.strong_count() > 0);
         open.insert((device, inode, read_only), Arc::downgrade(&store.0));
         drop(open);
-        store.check_whereabouts()?;
+        store.check_whereabouts(options)?;
         Ok(store)
     }
 
@@ -103,8 +115,9 @@ impl Store {
     }
 
     /// Decides whether table and tail can be trusted: in the same boot, at the same place, or when
-    /// they were marked clean. Else the table is made anew from the log.
-    fn check_whereabouts(&self) -> Result<()> {
+    /// they were marked clean. Else the table is made anew from the log; with the settings that a store
+    /// is made with, where neither that nor `head` has any.
+    fn check_whereabouts(&self, options: &OpenOptions) -> Result<()> {
         let shared = &self.0;
         let is_trusted = || {
             let here = shared.whereabouts()?;
@@ -112,7 +125,8 @@ impl Store {
             Ok::<_, Error>(shared.head.is_clean() || is_here())
         };
         // In this order: another process may be beginning the log, and notes first where it does so.
-        if shared.has_no_log() || is_trusted()? {
+        if shared.has_no_log() && (shared.read_only || shared.head.has_settings()) || is_trusted()?
+        {
             return Ok(());
         }
         if shared.read_only {
@@ -128,7 +142,8 @@ impl Store {
         let gate = PrivateFile::open(|| shared.dir.file(HEAD, true))
             .map_err(|source| shared.failed("open", HEAD, source))?;
         gate.lock().map_err(|source| shared.failed("lock for a rebuild", HEAD, source))?;
-        self.rebuild_after_power_loss(|| is_trusted().unwrap_or(false))
+        let settings = options.settings.clone().unwrap_or_default();
+        self.rebuild_after_power_loss(&settings, || is_trusted().unwrap_or(false))
     }
 }
 
@@ -390,6 +405,8 @@ impl Writer<'_> {
                 shared.discard_file(&name);
             }
         }
+        // What cannot be deleted now is swept later.
+        let _ = shared.delete_all_value_files();
         Ok(last.unwrap_or(NO_GENERATION) + 1)
     }
 

@@ -33,12 +33,18 @@ use crate::table::extents::{TableFiles, file_generation};
 use crate::table::{pages, publish};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Keys per bucket in a table that is made anew.
+/// Keys per bucket in a table that is made anew, at most.
 const LOAD: u64 = 3;
+/// The same on a full disk: a table that grows begins to do so with as many.
+const FULL_LOAD: u64 = 4;
 
 impl Store {
     /// Makes the table anew if, under the lock, that is still needed.
-    pub(crate) fn rebuild_after_power_loss(&self, is_trusted: impl Fn() -> bool) -> Result<()> {
+    pub(crate) fn rebuild_after_power_loss(
+        &self,
+        settings: &Settings,
+        is_trusted: impl Fn() -> bool,
+    ) -> Result<()> {
         let here = self.shared().whereabouts()?;
         self.write_unrecovered(PATIENCE, |writer| {
             if is_trusted() {
@@ -50,7 +56,13 @@ impl Store {
             if is_of_this_boot && writer.is_shared_with_others()? {
                 return writer.recover();
             }
-            writer.rebuild(None).map(|_| ())
+            if !self.shared().head.has_settings() {
+                self.shared().head.set_settings(&settings.encode());
+            }
+            writer.rebuild(None)?;
+            // Files of values that are lost: those that stay are swept by `compact`.
+            let _ = writer.sweep();
+            Ok(())
         })
     }
 
@@ -124,8 +136,11 @@ impl Writer<'_> {
             self.read_history(&segments, trusted, &mut history)?;
         }
         let generation = self.next_generation()?;
+        if self.shared.head.whereabouts().boot != self.shared.whereabouts()?.boot {
+            self.make_room(generation, history.end.is_some())?;
+        }
         let mut state = self.begin_state(&segments, &mut history, generation)?;
-        self.build(&mut state, &mut history)?;
+        self.build_in_room(&mut state, &mut history)?;
         let settings = history.settings.map(|(_, words)| Settings::decode(&words));
         let settings = settings.unwrap_or_else(|| self.shared.head.settings());
         // Also where the head on disk promises something else than the log.
@@ -149,6 +164,26 @@ impl Writer<'_> {
             self.job(Kind::Settings, &settings.encode())?;
         }
         Ok(history.findings)
+    }
+
+    /// Deletes what nobody uses any more of another boot: a full disk needs its space. The old table; and where nothing is kept of the log, all of that, with the files of its values.
+    fn make_room(&self, generation: u64, keeps: bool) -> Result<()> {
+        let shared = self.shared;
+        for name in shared.table.stale_files(generation)? {
+            shared.discard_file(&name);
+        }
+        if keeps {
+            return Ok(());
+        }
+        let names = shared.dir.list("");
+        let names = names.map_err(|source| shared.failed("list the files of", ".", source))?;
+        for segment in names.iter().filter_map(|name| Segment::from_file_name(name)) {
+            shared.log.forget(segment);
+            shared.discard_segment(segment);
+        }
+        // What cannot be deleted now is swept later.
+        let _ = shared.delete_all_value_files();
+        Ok(())
     }
 
     /// The next one of which there is no file: what was left of a rebuild that was cut short is no empty
@@ -208,8 +243,26 @@ impl Writer<'_> {
         Ok(state)
     }
 
+    /// Builds the new table; on a full disk with as many buckets as one has that has grown, which finds
+    /// room where the old one was.
+    fn build_in_room(&self, state: &mut State, history: &mut History) -> Result<()> {
+        let (begun, findings) = (*state, history.findings.len());
+        match self.build(state, history) {
+            Err(error) if error.kind() == ErrorKind::Full => {}
+            done => return done,
+        }
+        for name in self.shared.table.files(begun.geometry.generation()) {
+            self.shared.discard_file(&name);
+        }
+        history.findings.truncate(findings);
+        let buckets = (history.live.len() as u64).div_ceil(FULL_LOAD).max(FIRST_BUCKETS);
+        let geometry = Geometry::new(begun.geometry.generation(), buckets);
+        *state = State { geometry, ..begun };
+        self.build(state, history)
+    }
+
     /// Puts the current records into the new table, in the order of their rows.
-    fn build(&mut self, state: &mut State, history: &mut History) -> Result<()> {
+    fn build(&self, state: &mut State, history: &mut History) -> Result<()> {
         let table = &TableFiles::in_the_making(Arc::clone(&self.shared.dir), state.geometry);
         let (generation, buckets) = (state.geometry.generation(), state.geometry.buckets());
         for bucket in 0..buckets {

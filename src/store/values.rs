@@ -345,9 +345,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Deletes the value files that no record names.
-    pub(crate) fn sweep(&mut self) -> Result<()> {
-        self.sweep_log_and_table()?;
+    /// The value files that current records name.
+    fn named_files(&self) -> Result<HashSet<String>> {
         let mut named = HashSet::new();
         let mut cursor = PageCursor::default();
         while let Some(page) = self.page(&mut cursor)? {
@@ -360,8 +359,17 @@ impl Writer<'_> {
                 }
             }
         }
+        Ok(named)
+    }
+
+    /// Deletes the value files that no record names.
+    pub(crate) fn sweep(&mut self) -> Result<()> {
+        self.sweep_log_and_table()?;
         let mut unnamed = self.shared.value_files()?;
-        unnamed.retain(|name| !named.contains(name));
+        if !unnamed.is_empty() {
+            let named = self.named_files()?;
+            unnamed.retain(|name| !named.contains(name));
+        }
         if !unnamed.is_empty() {
             // What replaced them may not be on disk yet.
             self.shared.settle_on_disk()?;

@@ -54,6 +54,15 @@ impl Dir {
         Dir::open(path)
     }
 
+    /// Opens the directory `name` in this one, wherever that is by now; made first, if it is to be.
+    pub(crate) fn below(&self, name: &str, create: bool) -> io::Result<Dir> {
+        if create {
+            self.make_dir(name)?;
+        }
+        let descriptor = self.open_beneath(name, DIRECTORY, Mode::empty())?;
+        Ok(Dir { descriptor, path: self.path.join(name), anchor: OnceLock::new() })
+    }
+
     /// The absolute path that it was opened by, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -158,6 +167,7 @@ impl Dir {
     pub(crate) fn make_dir(&self, name: &str) -> io::Result<()> {
         #[cfg(test)]
         step(Step::Call("mkdir"))?;
+        self.refuse_if_exchanged()?;
         let (parent, last) = self.parent(name)?;
         match rustix::fs::mkdirat(parent.as_fd(), last, Mode::RWXU) {
             Err(Errno::EXIST) => drop(self.open_beneath(name, DIRECTORY, Mode::empty())?),

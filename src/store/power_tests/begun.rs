@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::killed::{Left, VALUE, killed_at, leave};
+use super::killed::{Left, VALUE, deletes_beyond_table, killed_at, leave};
 use super::{boot, check, open, prefix, put};
 use crate::format::segment::HEADER_UNITS;
 use crate::format::settings::{PowerLoss, Settings};
@@ -103,7 +103,7 @@ fn a_segment_that_a_killed_rebuild_has_not_deleted_is_not_used() {
     let first = boot(1);
     drop((with_begun(dir.path()), first));
     let _boot = boot(2);
-    killed_at(|step| step == Step::Call("unlink"), || drop(open(dir.path(), 100_000)));
+    killed_at(deletes_beyond_table(dir.path()), || drop(open(dir.path(), 100_000)));
     let store = open(dir.path(), 100_000);
     assert!(has_begun_another(&store));
     assert_begins_blank(&store);

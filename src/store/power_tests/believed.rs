@@ -3,21 +3,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::beside::flushes;
-use super::killed::killed_at;
-use super::{PATIENCE, boot, check, get, open, prefix, put, tear, try_put};
+use super::killed::{deletes_beyond_table, killed_at};
+use super::promise::promise;
+use super::{PATIENCE, boot, check, get, open, prefix, put, put_file, remove, tear, try_put};
 use crate::format::location::Segment;
 use crate::format::segment::HEADER_UNITS;
+use crate::format::settings::PowerLoss;
 use crate::store::Store;
 use crate::store::open::OpenOptions;
 use crate::sys::file::Dir;
 use crate::sys::liveness;
-use crate::sys::testing::{Child, Step, watch};
+use crate::sys::testing::{Child, Mounted, Step, watch};
 use crate::sys::trust::pretend::set_boot;
 
 const ORDINARY: OpenOptions =
@@ -161,8 +163,7 @@ fn what_is_deleted_for_a_killed_rebuild_does_not_rise_again() {
         let dir = tempfile::tempdir().unwrap();
         let (second, bytes) = with_a_gap(dir.path());
         let boot_2 = boot(2);
-        let is_unlink = |step| step == Step::Call("unlink");
-        killed_at(is_unlink, || drop(open(dir.path(), 100_000)));
+        killed_at(deletes_beyond_table(dir.path()), || drop(open(dir.path(), 100_000)));
         assert!(segment_file(dir.path(), second).exists());
         let store = open(dir.path(), 100_000);
         let kept = prefix(&store, 60);
@@ -277,4 +278,65 @@ fn a_boot_that_is_not_known_is_another_one() {
     });
     assert!(beside.succeeded());
     assert!(store.shared().head.tail().unit() > HEADER_UNITS);
+}
+
+/// What the cut has left of a table that nobody believes is room for the new one; and what is given up
+/// is, for the log that begins anew.
+#[test]
+fn a_full_disk_keeps_no_store_from_being_made_anew() {
+    for (power_loss, len) in [
+        (PowerLoss::Recover, 1),
+        (PowerLoss::Recover, 30_000),
+        (PowerLoss::Clear, 1),
+        (PowerLoss::Clear, 30_000),
+    ] {
+        let Some(mount) = Mounted::tmpfs(2048) else { return };
+        let path = mount.path().join("store");
+        let first = boot(1);
+        let store = open(&path, 1 << 30);
+        promise(&store, power_loss);
+        let put = |key: &u32| try_put(&store, *key, &vec![7; len]).is_ok();
+        let count = (0..100_000).take_while(put).count() as u32;
+        drop((store, first));
+        let mut greedy = fs::File::create(mount.path().join("greedy")).unwrap();
+        while greedy.write_all(&[1; 4096]).is_ok() {}
+        let _boot = boot(2);
+        let store = open(&path, 1 << 30);
+        let expected = if power_loss == PowerLoss::Recover { count } else { 0 };
+        assert_eq!(prefix(&store, count), expected, "{power_loss:?} {len}");
+        check(&store);
+        assert!(expected == 0 || remove(&store, 0));
+    }
+}
+
+/// Of three values in files, and of their files, how many there are after another boot and a write.
+/// `cut` is told where the first one ends in the log, and what `head` was when it was made.
+fn value_files_after(power_loss: PowerLoss, cut: impl FnOnce(&Path, u64, &[u8])) -> (usize, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let first = boot(1);
+    let store = open(dir.path(), 1 << 30);
+    let head = fs::read(dir.path().join("head")).unwrap();
+    promise(&store, power_loss);
+    put_file(&store, 0, &[8; 5000]);
+    let end = 8 * store.shared().head.tail().unit();
+    (1..3).for_each(|key| put_file(&store, key, &[8; 5000]));
+    assert_eq!(store.shared().value_files().unwrap().len(), 3);
+    drop((store, first));
+    cut(dir.path(), end, &head);
+    let _boot = boot(2);
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 9, b"v");
+    check(&store);
+    let there = (0..3).filter(|key| get(&store, *key).is_some()).count();
+    (there, store.shared().value_files().unwrap().len())
+}
+
+/// They are counted no more, so that no limit would ever make them go.
+#[test]
+fn the_files_of_values_that_are_lost_are_gone() {
+    assert_eq!(value_files_after(PowerLoss::Clear, |_, _, _| {}), (0, 0));
+    assert_eq!(value_files_after(PowerLoss::Recover, |_, _, _| {}), (3, 3));
+    assert_eq!(value_files_after(PowerLoss::Recover, |path, end, _| tear(path, end)), (1, 1));
+    let lose_head = |path: &Path, _, head: &[u8]| fs::write(path.join("head"), head).unwrap();
+    assert_eq!(value_files_after(PowerLoss::Recover, lose_head), (0, 0));
 }

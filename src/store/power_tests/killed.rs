@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{boot, check, get, open, put, transact};
@@ -15,6 +15,7 @@ use crate::format::segment::HEADER_UNITS;
 use crate::store::crash_tests::PATIENCE;
 use crate::store::{Store, Writer};
 use crate::sys::testing::{Child, Step, watch};
+use crate::table::extents::file_generation;
 
 /// Of a value whose record with a key of 4 bytes has two sectors.
 pub(super) const VALUE: [u8; 1024 - 48 - 4] = [7; 1024 - 48 - 4];
@@ -77,6 +78,17 @@ pub(super) fn killed_at(is_at: impl Fn(Step) -> bool + 'static, work: impl FnOnc
         true
     });
     child.wait();
+}
+
+/// A step that deletes another file than those of the table: a rebuild deletes these first.
+pub(super) fn deletes_beyond_table(path: &Path) -> impl Fn(Step) -> bool + 'static {
+    let names = std::fs::read_dir(path).unwrap().map(|it| it.unwrap().file_name());
+    let table = names.filter(|it| file_generation(it.to_str().unwrap()).is_some()).count();
+    let count = Cell::new(0);
+    move |step| {
+        count.set(count.get() + usize::from(step == Step::Call("unlink")));
+        step == Step::Call("unlink") && count.get() > table
+    }
 }
 
 fn first_segment(store: &Store) -> PathBuf {
