@@ -48,6 +48,8 @@ pub(crate) mod early;
 pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod expire;
+#[cfg(test)]
+mod fork_tests;
 pub(crate) mod forward;
 pub(crate) mod iterate;
 pub(crate) mod kind;
