@@ -235,6 +235,7 @@ mod tests {
     use crate::format::settings::{PowerLoss, Settings};
     use crate::store::Store;
     use crate::store::open::OpenOptions;
+    use crate::sys::sync::Ordering;
 
     fn assert_shareable<T: Send + Sync + Clone + fmt::Debug + 'static>() {}
     fn assert_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
@@ -266,5 +267,17 @@ mod tests {
         cache.sync().unwrap();
         let promised = |shard: &Cache| shard.settings().power_loss;
         assert!(cache.0.shards.iter().all(|shard| promised(shard) == PowerLoss::Clear));
+    }
+
+    #[test]
+    fn sums_of_damaged_counters_are_no_panic() {
+        let cache = FanoutCache::temporary().unwrap();
+        let options =
+            OpenOptions { create: false, read_only: false, allow_network: true, settings: None };
+        for shard in &cache.0.shards {
+            let store = Store::open(shard.directory(), &options).unwrap();
+            store.shared().head.hits().store(u64::MAX, Ordering::Relaxed);
+        }
+        assert_eq!(cache.stats().unwrap().hits, u64::MAX);
     }
 }
