@@ -185,7 +185,7 @@ impl<'a> Flight<'a> {
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        // An error leaves the hold until the process ends; the value is not worth less for it.
+        // What cannot be given back now is owed; the value is not worth less for it.
         let _ = self.holds.release(&self.hold, self.how);
     }
 }

@@ -17,12 +17,15 @@
 //! in this thread or in another process. Its writer lock is the last in the order: whoever has it
 //! waits for nothing else.
 //!
+//! What cannot be given back, for want of descriptors say, is owed, and given back later       (owed)
+//!
 //! Invariants: a name goes from hand to hand in the order of the queue. A hold ends by its release,
 //! or with its process; the end of a thread does not end it. In the child of a fork the parent's
 //! holds are the parent's still, and giving them back there does nothing.
 //!
 //! `cache` computes values once with it, `recipes` makes locks of it.
 
+pub(crate) mod owed;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod turns;
@@ -31,8 +34,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use parking_lot::Mutex;
+
 use crate::error::{Error, Result};
 use crate::format::settings::{Eviction, PowerLoss, Settings};
+use crate::holds::owed::Debt;
 use crate::store::Store;
 use crate::store::open::OpenOptions;
 use crate::sys::file::{Dir, on_disk};
@@ -49,13 +55,20 @@ pub(crate) struct Holds {
     allow_network: bool,
     /// Opened at the first use. A child opens its own: the parent may have been in the middle.
     store: ForkLocal<OnceLock<Store>>,
+    /// What could not be given back yet. A child owes nothing.
+    owed: ForkLocal<Mutex<Vec<Debt>>>,
 }
 
 impl Holds {
     /// The holds of the cache in `directory`. Touches nothing yet.
     pub(crate) fn new(directory: &Path, allow_network: bool) -> Holds {
         let path = directory.join(FOLDER);
-        Holds { path, allow_network, store: ForkLocal::new(OnceLock::new) }
+        Holds {
+            path,
+            allow_network,
+            store: ForkLocal::new(OnceLock::new),
+            owed: ForkLocal::new(Mutex::default),
+        }
     }
 
     pub(crate) fn store(&self) -> Result<&Store> {

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crate::clock::NEVER;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holds::Holds;
+use crate::holds::owed::{Debt, Kept};
 use crate::holds::record::{Party, Record};
 use crate::store::peers::Peer;
 use crate::store::writer::{Found, Put, PutValue};
@@ -61,7 +62,7 @@ pub(crate) enum Answer {
 }
 
 /// Something held. Ends by [`Holds::release`] only.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Hold {
     name: Vec<u8>,
     party: Party,
@@ -94,6 +95,7 @@ impl Holds {
     pub(crate) fn acquire(&self, ask: &Ask<'_>) -> Result<Answer> {
         let store = self.store()?;
         let key = store.hashed(ask.name);
+        self.pay(ask.timeout);
         let held = |party| {
             Ok(Answer::Held(Hold { name: ask.name.to_vec(), party, token: process_token() }))
         };
@@ -105,7 +107,7 @@ impl Holds {
                 }
                 Entered::Own => return Ok(Answer::Own),
                 Entered::Queued(party) => {
-                    let waiter = Waiter { store, key, party, timeout: ask.timeout };
+                    let waiter = Waiter { holds: self, store, key, party, timeout: ask.timeout };
                     return match waiter.wait(ask.patience)? {
                         Standing::Held => held(party),
                         Standing::Dismissed => Ok(Answer::Dismissed),
@@ -133,39 +135,66 @@ impl Holds {
 
     /// Gives a hold back; false if it is held no more, or is not of this process.
     ///
-    /// Waits as long as it takes: what is not given back would hold up everybody else.
+    /// Waits as long as it takes: what is not given back would hold up everybody else. What cannot be
+    /// given back now is owed.
     pub(crate) fn release(&self, hold: &Hold, how: Release) -> Result<bool> {
         if hold.token != process_token() {
             return Ok(false);
         }
-        let store = self.store()?;
-        let key = store.hashed(&hold.name);
-        let released = store.write(Duration::MAX, |writer| {
-            writer.is_giving_back = true;
-            let (Some(found), Some(mut record)) = load(writer, key)? else { return Ok(None) };
-            if !record.leave(&hold.party) {
-                return Ok(None);
+        self.pay(Duration::MAX);
+        let debt = Debt { hold: hold.clone(), how };
+        self.give_back(&debt, Duration::MAX).map_err(|kept| {
+            if kept.can_be_repeated {
+                self.owe(debt);
             }
-            let mut next = match how {
-                Release::Dismiss if record.holders.is_empty() => {
-                    std::mem::take(&mut record.waiters)
-                }
-                _ => record.hand_over(),
-            };
-            if let Err(error) = save(writer, key, Some(&found), &record) {
-                // The disk has no room for the record, but always for a removal: everybody is sent
-                // away, and asks anew. Others that hold the name must stay.
-                if record.holders.len() > next.len() {
-                    return Err(error);
-                }
-                next.append(&mut record.waiters);
-                writer.remove(key, &found, 0)?;
-            }
-            Ok(Some(next))
-        })?;
-        ring(store, released.as_deref().unwrap_or_default());
-        Ok(released.is_some())
+            kept.error
+        })
     }
+
+    pub(super) fn give_back(&self, debt: &Debt, timeout: Duration) -> Result<bool, Kept> {
+        let Debt { hold, how } = debt;
+        let mut can_be_repeated = true;
+        let released = self.store().and_then(|store| {
+            let next = hand_back(store, hold, *how, timeout, &mut can_be_repeated)?;
+            ring(store, next.as_deref().unwrap_or_default());
+            Ok(next.is_some())
+        });
+        released.map_err(|error| Kept { error, can_be_repeated })
+    }
+}
+
+/// Takes a hold out of the record; who has the name then, if it was there.
+fn hand_back(
+    store: &Store,
+    hold: &Hold,
+    how: Release,
+    timeout: Duration,
+    can_be_repeated: &mut bool,
+) -> Result<Option<Vec<Party>>> {
+    let key = store.hashed(&hold.name);
+    store.write(timeout, |writer| {
+        writer.is_giving_back = true;
+        let (Some(found), Some(mut record)) = load(writer, key)? else { return Ok(None) };
+        if !record.leave(&hold.party) {
+            return Ok(None);
+        }
+        // One that is held again would lose another of its times.
+        *can_be_repeated = !record.holds(&hold.party);
+        let mut next = match how {
+            Release::Dismiss if record.holders.is_empty() => std::mem::take(&mut record.waiters),
+            _ => record.hand_over(),
+        };
+        if let Err(error) = save(writer, key, Some(&found), &record) {
+            // The disk has no room for the record, but always for a removal: everybody is sent
+            // away, and asks anew. Others that hold the name must stay.
+            if record.holders.len() > next.len() {
+                return Err(error);
+            }
+            next.append(&mut record.waiters);
+            writer.remove(key, &found, 0)?;
+        }
+        Ok(Some(next))
+    })
 }
 
 /// Takes the name if it is free, or a place in the queue.
@@ -211,6 +240,7 @@ fn unlike(store: &Store, record: &Record, ask: &Ask<'_>) -> Error {
 
 /// One that is in the queue.
 struct Waiter<'a> {
+    holds: &'a Holds,
     store: &'a Store,
     key: HashedKey<'a>,
     party: Party,
@@ -255,6 +285,7 @@ impl Waiter<'_> {
                 continue;
             }
             nap = (nap * 2).min(LONGEST_SLEEP);
+            self.holds.pay(self.timeout);
             if let Some(record) = self.record(&mut buffer)? {
                 let dead = dead_before(self.store, &record, &self.party);
                 // If somebody else has the writer lock for long, there is time for another try.

@@ -14,6 +14,8 @@ use crate::store::Writer;
 use crate::sys::testing::{Child, Step, watch};
 use crate::sys::trust;
 
+mod owed;
+
 /// Longer than anything here takes, unless it waits for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 
