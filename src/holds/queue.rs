@@ -15,6 +15,7 @@
 //! later at most, and each waiter asks about one process at a time.
 
 use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -345,16 +346,9 @@ fn in_the_way(store: &Store, record: &Record) -> Option<u32> {
 
 /// The processes before `party` that are dead: those in the queue up to the next that lives, and if
 /// there is none, those that hold.
-fn dead_before(store: &Store, record: &Record, party: &Party) -> Vec<Peer> {
-    let mut known: Vec<(Peer, bool)> = vec![(party.peer, false)];
-    let mut is_dead = |peer: Peer| match known.iter().find(|(asked, _)| *asked == peer) {
-        Some((_, is_dead)) => *is_dead,
-        None => {
-            let is_dead = store.is_over(peer);
-            known.push((peer, is_dead));
-            is_dead
-        }
-    };
+fn dead_before(store: &Store, record: &Record, party: &Party) -> HashSet<Peer> {
+    let mut known = HashMap::from([(party.peer, false)]);
+    let mut is_dead = |peer: Peer| *known.entry(peer).or_insert_with(|| store.is_over(peer));
     let place = record.waiters.iter().position(|waiter| waiter == party);
     let before = &record.waiters[..place.unwrap_or(record.waiters.len())];
     if before.iter().rev().all(|waiter| is_dead(waiter.peer)) {
@@ -362,15 +356,21 @@ fn dead_before(store: &Store, record: &Record, party: &Party) -> Vec<Peer> {
             is_dead(holder.party.peer);
         });
     }
+    // They may come in any order: they are only asked for.
     known.into_iter().filter(|(_, is_dead)| *is_dead).map(|(peer, _)| peer).collect()
 }
 
 /// Takes the dead out, and lets those who come after them go on.
-fn forget(store: &Store, key: HashedKey<'_>, dead: &[Peer], timeout: Duration) -> Result<()> {
+fn forget(
+    store: &Store,
+    key: HashedKey<'_>,
+    dead: &HashSet<Peer>,
+    timeout: Duration,
+) -> Result<()> {
     let next = store.write(timeout, |writer| {
         writer.is_giving_back = true;
         let (Some(found), Some(mut record)) = load(writer, key)? else { return Ok(Vec::new()) };
-        dead.iter().for_each(|peer| record.forget(*peer));
+        record.forget(dead);
         let next = record.hand_over();
         save(writer, key, Some(&found), &record)?;
         Ok(next)

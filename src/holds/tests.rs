@@ -8,9 +8,10 @@ use tempfile::TempDir;
 use crate::error::ErrorKind;
 use crate::holds::Holds;
 use crate::holds::queue::{Answer, Ask, Hold, Release, put};
-use crate::holds::record::Record;
+use crate::holds::record::{Party, Record};
 use crate::holds::turns::Rate;
 use crate::store::Writer;
+use crate::store::peers::Peer;
 use crate::sys::testing::{Child, Step, watch};
 use crate::sys::trust;
 
@@ -397,4 +398,23 @@ fn on_a_full_disk_nothing_can_be_had_and_all_can_be_given_back() {
             assert!(record(&holds).is_none());
         });
     }
+}
+
+/// Nobody writes such a record; but it would pass for one.
+#[test]
+fn a_long_queue_of_the_dead_holds_nobody_up() {
+    let (_dir, holds) = holds();
+    let (store, start) = (holds.store().unwrap(), Instant::now());
+    let party = |number: u64| {
+        let peer = Peer { slot: 2000, incarnation: number };
+        Party { peer, thread: 1, ticket: number }
+    };
+    let (mut queue, mut bytes) = (Record::new(1), Vec::new());
+    queue.hold(party(0));
+    queue.waiters.extend((1..200_000).map(party));
+    queue.encode(&mut bytes);
+    let key = store.hashed(b"name");
+    store.write(PATIENCE, |writer| put(writer, key, None, &bytes)).unwrap();
+    assert!(!is_taken(&holds) && is_empty(&holds));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
