@@ -383,12 +383,14 @@ fn ring(store: &Store, parties: &[Party]) {
     parties.iter().for_each(|party| store.ring(party.bell()));
 }
 
-/// What is stored under a name, and the record that it is, under the lock. A damaged one is none.
+/// What is stored under a name, and the record that it is, under the lock. A damaged one is none, and
+/// so is one of nobody, which is never stored: its limit would bind all for ever.
 fn load(writer: &Writer<'_>, key: HashedKey<'_>) -> Result<(Option<Found>, Option<Record>)> {
     let Some(found) = writer.find(key)? else { return Ok((None, None)) };
     let (mut tag, mut bytes) = (Vec::new(), Vec::new());
     let is_sound = writer.read(&found, &mut tag, &mut bytes)?;
-    Ok((Some(found), Record::decode(&bytes).filter(|_| is_sound)))
+    let record = Record::decode(&bytes).filter(|record| is_sound && !record.is_idle());
+    Ok((Some(found), record))
 }
 
 /// Keeps the record of a name, or removes it if there is nothing to remember.

@@ -298,6 +298,16 @@ fn bytes_that_are_no_record_are_nobodys() {
 }
 
 #[test]
+fn a_record_of_nobody_binds_nobody() {
+    let (_dir, holds) = holds();
+    let (store, mut bytes) = (holds.store().unwrap(), Vec::new());
+    let key = store.hashed(b"name");
+    Record::new(7).encode(&mut bytes);
+    store.write(PATIENCE, |writer| put(writer, key, None, &bytes)).unwrap();
+    assert!(!is_taken(&holds) && is_empty(&holds));
+}
+
+#[test]
 fn another_boot_begins_with_nothing_held_and_no_turns_taken() {
     let (dir, holds) = holds();
     let rate = Rate { per_ns: 3_600_000_000_000, step_ns: 1_800_000_000_000 };
