@@ -269,6 +269,9 @@ impl Cache {
         let store = &self.0.store;
         if self.0.durability == Durability::Sync && !store.is_in_transaction() {
             store.shared().refuse_if_failed()?;
+            if let Some(place) = &self.0.place {
+                place.budget.sync_lead()?;
+            }
         }
         Ok(())
     }
@@ -277,9 +280,6 @@ impl Cache {
     fn made_durable(&self) -> Result<()> {
         let store = &self.0.store;
         if self.0.durability == Durability::Sync && !store.is_in_transaction() {
-            if let Some(place) = &self.0.place {
-                place.budget.sync_lead()?;
-            }
             store.sync_log()?;
         }
         Ok(())
