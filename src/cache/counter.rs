@@ -73,6 +73,7 @@ impl Cache {
         let store = &self.0.store;
         let key = store.hashed(key.as_bytes());
         let now_ms = self.now_ms();
+        self.refuse_if_not_durable()?;
         let may_cull = !store.is_in_transaction();
         let sum = store.write_to(key.hash, self.0.timeout, |writer| {
             let added = add(writer, key, delta, default, now_ms);

@@ -224,7 +224,6 @@ struct Sweep {
     left: Vec<EntryView>,
     /// The lowest expiry of what was passed and stayed.
     lowest_ms: u64,
-    started_ms: u64,
 }
 
 impl Sweep {
@@ -233,7 +232,7 @@ impl Sweep {
         let most = if listed <= SMALL_PAGES { SMALL_PAGES } else { LOOKS };
         let is_whole = self.cursor.is_none();
         if is_whole {
-            *self = Sweep { lowest_ms: NEVER, started_ms: now_ms, ..Sweep::default() };
+            *self = Sweep { lowest_ms: NEVER, ..Sweep::default() };
         }
         let looks = Cell::new(0);
         let mut removed = 0;
@@ -268,10 +267,11 @@ impl Sweep {
             })?;
             self.lowest_ms = lowest.get();
             let Some(page) = page else {
-                // What was stored behind the sweep, while the lock was free, expires later than
-                // it began.
-                let bound = if is_whole { NEVER } else { self.started_ms };
-                writer.set_min_expiry(bound.min(self.lowest_ms))?;
+                // While the lock was free, anything can have been stored behind the sweep, also what
+                // expires earlier than the sweep began. Then the bound stays as it is.
+                if is_whole {
+                    writer.set_min_expiry(self.lowest_ms)?;
+                }
                 self.cursor = None;
                 return Ok(removed);
             };
@@ -316,4 +316,32 @@ pub(crate) fn remove(writer: &mut Writer<'_>, view: &EntryView, flags: u8) -> Re
     }
     writer.remove_entry(&view, flags)?;
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::cache::entry::SetOptions;
+
+    #[test]
+    fn what_comes_behind_a_sweep_and_is_over_already_is_known() {
+        const PAGES: u32 = 100;
+        let cache = Cache::temporary().unwrap();
+        cache.set_many((0..64 * PAGES).map(|key| (key, ())), SetOptions::new()).unwrap();
+        let set_over = |key: u32| {
+            let over = SetOptions::new().expire_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+            cache.set_with(key, &(), over).unwrap();
+        };
+        // Every write goes on with the sweep that this one begins.
+        set_over(64 * PAGES);
+        cache.set(u32::MAX, &1).unwrap();
+        set_over(0);
+        for _ in 0..PAGES / 2 {
+            cache.set(u32::MAX, &1).unwrap();
+            assert_eq!(cache.check().unwrap().to_string(), "nothing found");
+        }
+        assert_eq!(cache.len().unwrap(), u64::from(64 * PAGES));
+    }
 }

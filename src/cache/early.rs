@@ -113,6 +113,9 @@ fn drawn() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -133,5 +136,29 @@ mod tests {
         assert!(!is_due(f64::NAN, 1.0, 1, 0.5) && !is_due(1.0, f64::NAN, 1, 0.5));
         assert!(!is_due(1.0, 1.0, u64::MAX, 0.5) && !is_due(1.0, 1.0, 1, 1.0));
         assert!((0..10_000).map(|_| drawn()).all(|drawn| drawn > 0.0 && drawn <= 1.0));
+    }
+
+    /// As one that is stopped does, until it goes on.
+    #[test]
+    fn who_has_a_value_waits_for_nobody() {
+        let (cache, patience) = (Cache::temporary().unwrap(), Duration::from_secs(20));
+        let options = SetOptions::new().expire(Duration::from_secs(3600));
+        let key = cache.encoded_key("key").unwrap();
+        let get = || cache.get_or_compute_early(key.as_bytes(), &options, f64::INFINITY, || 7);
+        assert_eq!(get().unwrap(), 7);
+        let (enter, entered) = channel();
+        let (leave, left) = channel::<()>();
+        let holder = cache.clone();
+        let stopped = std::thread::spawn(move || {
+            let store = holder.holds().unwrap().store().unwrap();
+            store.write(patience, |_| {
+                enter.send(()).unwrap();
+                Ok(left.recv_timeout(patience).is_ok())
+            })
+        });
+        entered.recv().unwrap();
+        assert_eq!(get().unwrap(), 7);
+        leave.send(()).unwrap();
+        assert!(stopped.join().unwrap().unwrap(), "the value came when the other had gone on");
     }
 }

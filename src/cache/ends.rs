@@ -175,6 +175,7 @@ impl Cache {
 
     /// Removes the outermost item on a side, whatever its value; false if there is none.
     pub(crate) fn drop_outermost(&self, side: Side) -> Result<bool> {
+        self.refuse_if_not_durable()?;
         let is_dropped = self.take(&Queue::new(None)?, side, |_, _| true)?;
         if is_dropped {
             self.made_durable()?;
@@ -194,6 +195,7 @@ impl Cache {
 
     pub(crate) fn set_most_items(&self, most: Option<u64>) -> Result<()> {
         let (value, now_ms) = (most.unwrap_or(u64::MAX).to_le_bytes(), self.now_ms());
+        self.refuse_if_not_durable()?;
         self.0.store.write(self.0.timeout, |writer| {
             writer.put_control(&MOST_ITEMS, &value, NEVER, now_ms)
         })?;

@@ -44,10 +44,14 @@ pub(crate) mod counter;
 pub(crate) mod cull;
 #[cfg(test)]
 mod damage_tests;
+#[cfg(test)]
+mod durable_tests;
 pub(crate) mod early;
 pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod expire;
+#[cfg(test)]
+mod fork_tests;
 pub(crate) mod forward;
 pub(crate) mod iterate;
 pub(crate) mod kind;
@@ -257,6 +261,19 @@ impl Cache {
     #[inline]
     fn is_live(&self, expires_ms: u64) -> bool {
         expires_ms == NEVER || expires_ms > self.now_ms()
+    }
+
+    /// Refuses to change anything if this handle promises what the disk cannot keep. After the change it
+    /// would be too late: who then tries again takes or adds the next one.
+    fn refuse_if_not_durable(&self) -> Result<()> {
+        let store = &self.0.store;
+        if self.0.durability == Durability::Sync && !store.is_in_transaction() {
+            store.shared().refuse_if_failed()?;
+            if let Some(place) = &self.0.place {
+                place.budget.sync_lead()?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the disk if this handle promises so. Within a transaction the commit does.

@@ -12,6 +12,8 @@
 //! is held: the writer lock keeps others from storing meanwhile, and to wait for somebody who
 //! perhaps waits for that lock would never end.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -26,6 +28,8 @@ use crate::holds::queue::{Answer, Ask, Hold, Release};
 
 /// What names of computations begin with, so that they are not those of locks.
 const FLIGHT: u8 = b'F';
+/// How long those who can do without wait for the lock of the holds: somebody may be stopped in it.
+const BRIEFLY: Duration = Duration::from_millis(10);
 
 impl Cache {
     /// Gives the value of a key; if there is none, computes and stores it, once at a time per key:
@@ -142,8 +146,8 @@ impl Cache {
             name: &name,
             limit: 1,
             is_reentrant: false,
-            patience: if is_patient { None } else { Some(std::time::Duration::ZERO) },
-            timeout: self.timeout(),
+            patience: if is_patient { None } else { Some(Duration::ZERO) },
+            timeout: if is_patient { self.timeout() } else { self.timeout().min(BRIEFLY) },
         })
     }
 
@@ -185,7 +189,7 @@ impl<'a> Flight<'a> {
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        // An error leaves the hold until the process ends; the value is not worth less for it.
+        // What cannot be given back now is owed; the value is not worth less for it.
         let _ = self.holds.release(&self.hold, self.how);
     }
 }

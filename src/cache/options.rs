@@ -40,7 +40,8 @@ pub enum Durability {
     #[default]
     Process,
     /// Power loss as well. Every write, and every commit of a transaction, then waits for the disk:
-    /// milliseconds instead of a microsecond.
+    /// milliseconds instead of a microsecond. A write that the disk fails can have been made all the
+    /// same. From then on writes are refused, and change nothing, until [`Cache::clear`].
     Sync,
 }
 

@@ -54,6 +54,7 @@ impl Cache {
     /// ```
     pub fn pop_entry<V: DeserializeOwned>(&self, key: impl ToKey) -> Result<Option<Entry<V>>> {
         let key = self.encoded_key(&key)?;
+        self.refuse_if_not_durable()?;
         for _ in 0..MAX_ATTEMPTS {
             let Some((header, entry)) = self.read_entry(key.as_bytes())? else { return Ok(None) };
             if self.remove_same(key.as_bytes(), &header)? {

@@ -309,6 +309,7 @@ impl Cache {
             stored_ms: now_ms,
             keep_access: false,
         });
+        self.refuse_if_not_durable()?;
         let may_cull = !store.is_in_transaction();
         let mut search = Search::default();
         loop {
@@ -375,6 +376,7 @@ impl Cache {
         options: QueueOptions,
     ) -> Result<Option<(Key, Entry<V>)>> {
         let queue = Queue::new(options.prefix.as_deref())?;
+        self.refuse_if_not_durable()?;
         for _ in 0..MAX_ATTEMPTS {
             let Some((number, header, entry)) = self.read_end(&queue, options.side, true)? else {
                 return Ok(None);

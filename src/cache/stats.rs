@@ -41,11 +41,11 @@ impl Stats {
     /// The counts of two caches together.
     pub(crate) fn plus(self, other: Stats) -> Stats {
         Stats {
-            hits: self.hits + other.hits,
-            misses: self.misses + other.misses,
-            evictions: self.evictions + other.evictions,
-            expirations: self.expirations + other.expirations,
-            damaged: self.damaged + other.damaged,
+            hits: self.hits.saturating_add(other.hits),
+            misses: self.misses.saturating_add(other.misses),
+            evictions: self.evictions.saturating_add(other.evictions),
+            expirations: self.expirations.saturating_add(other.expirations),
+            damaged: self.damaged.saturating_add(other.damaged),
         }
     }
 }
@@ -127,7 +127,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn disk_usage(&self) -> Result<u64> {
-        Ok(self.0.store.disk_usage()? + self.0.holds.disk_usage()?)
+        Ok(self.0.store.disk_usage()?.saturating_add(self.0.holds.disk_usage()?))
     }
 
     /// Gives the counters.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
@@ -41,6 +42,9 @@ enum Source {
     File {
         file: File,
         path: PathBuf,
+        /// The next byte to read. Not the file's own position, which a forked child has in common
+        /// with its parent.
+        position: u64,
         /// Of what was read, as long as it was read from start to end.
         sum: Option<crc32fast::Hasher>,
         expected: u32,
@@ -152,6 +156,7 @@ impl Cache {
                 len: open.reference.len,
                 source: Source::File {
                     file: open.file,
+                    position: 0,
                     sum: Some(crc32fast::Hasher::new()),
                     expected: open.reference.sum,
                     path: self.directory().join(open.reference.name()),
@@ -211,8 +216,9 @@ impl ValueReader {
 impl Read for ValueReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.source {
-            Source::File { file, sum, expected, .. } => {
-                let len = file.read(buffer)?;
+            Source::File { file, position, sum, expected, .. } => {
+                let len = file.read_at(buffer, *position)?;
+                *position += len as u64;
                 if len > 0 || buffer.is_empty() {
                     if let Some(sum) = sum {
                         sum.update(&buffer[..len]);
@@ -227,21 +233,14 @@ impl Read for ValueReader {
     }
 
     fn read_to_end(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        match &mut self.source {
-            Source::File { file, sum, expected, .. } => {
-                let start = buffer.len();
-                let len = file.read_to_end(buffer)?;
-                if let Some(mut sum) = sum.take() {
-                    sum.update(&buffer[start..]);
-                    if sum.finalize() != *expected {
-                        buffer.truncate(start);
-                        return Err(damaged());
-                    }
-                }
-                Ok(len)
-            }
-            Source::Memory(bytes) => bytes.read_to_end(buffer),
-        }
+        let (start, left) = match &mut self.source {
+            Source::File { position, .. } => (buffer.len(), self.len.saturating_sub(*position)),
+            Source::Memory(bytes) => return bytes.read_to_end(buffer),
+        };
+        buffer.try_reserve(usize::try_from(left).unwrap_or(usize::MAX))?;
+        // Nothing of what turns out to be damaged is given.
+        let read = Read::take(&mut *self, u64::MAX).read_to_end(buffer);
+        read.inspect_err(|_| buffer.truncate(start))
     }
 }
 
@@ -252,10 +251,16 @@ fn damaged() -> io::Error {
 impl Seek for ValueReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match &mut self.source {
-            Source::File { file, sum, .. } => {
+            Source::File { position, sum, .. } => {
                 // Only what is read from start to end can be checked.
                 *sum = None;
-                file.seek(to)
+                *position = match to {
+                    SeekFrom::Start(at) => Some(at),
+                    SeekFrom::End(by) => self.len.checked_add_signed(by),
+                    SeekFrom::Current(by) => position.checked_add_signed(by),
+                }
+                .ok_or(io::ErrorKind::InvalidInput)?;
+                Ok(*position)
             }
             Source::Memory(bytes) => bytes.seek(to),
         }

@@ -81,6 +81,7 @@ impl Cache {
     /// # Ok::<(), firncache::Error>(())
     /// ```
     pub fn begin(&self) -> Result<Transaction<'_>> {
+        self.refuse_if_not_durable()?;
         let is_outermost = !self.0.store.is_in_transaction();
         let open = self.0.store.begin(self.0.timeout)?;
         Ok(Transaction { cache: self, open, is_outermost })

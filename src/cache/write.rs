@@ -288,6 +288,7 @@ impl Cache {
             stored_ms: now_ms,
             keep_access: false,
         };
+        self.refuse_if_not_durable()?;
         let may_cull = !store.is_in_transaction();
         let is_stored = store.write_to(key.hash, self.0.timeout, |writer| {
             let found = writer.find(key)?;
@@ -334,6 +335,7 @@ impl Cache {
         }
         let expires_ms = options.expires_ms(now_ms);
         let mut tag = Vec::new();
+        self.refuse_if_not_durable()?;
         let is_touched = with_scratch(|value| {
             store.write_to(key.hash, self.0.timeout, |writer| {
                 let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
@@ -381,6 +383,7 @@ impl Cache {
         let store = &self.0.store;
         let key = store.hashed_ahead(key.as_bytes());
         let now_ms = self.now_ms();
+        self.refuse_if_not_durable()?;
         let is_removed = store.write_to(key.hash, self.0.timeout, |writer| {
             let found = writer.find(key)?.filter(|it| it.header.expires_ms > now_ms);
             let Some(found) = found else { return Ok(false) };

@@ -230,11 +230,18 @@ impl fmt::Debug for FanoutCache {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::os::unix::fs::MetadataExt;
+    use std::rc::Rc;
+
     use super::*;
+    use crate::cache::options::Durability;
     use crate::error::ErrorKind;
     use crate::format::settings::{PowerLoss, Settings};
     use crate::store::Store;
     use crate::store::open::OpenOptions;
+    use crate::sys::sync::Ordering;
+    use crate::sys::testing::{Step, watch};
 
     fn assert_shareable<T: Send + Sync + Clone + fmt::Debug + 'static>() {}
     fn assert_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
@@ -266,5 +273,41 @@ mod tests {
         cache.sync().unwrap();
         let promised = |shard: &Cache| shard.settings().power_loss;
         assert!(cache.0.shards.iter().all(|shard| promised(shard) == PowerLoss::Clear));
+    }
+
+    /// Without it, after power loss, nobody would look where the key is.
+    #[test]
+    fn a_durable_write_in_any_shard_makes_the_number_of_shards_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = FanoutCache::options().shards(3).durability(Durability::Sync);
+        let cache = options.open(dir.path()).unwrap();
+        let key = (0..100).find(|key| cache.index_of(&KeyBuf::of(key).unwrap()) == 2).unwrap();
+        let steps = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&steps);
+        let hook = move |step: Step| {
+            seen.borrow_mut().push(step);
+            Ok(())
+        };
+        watch(hook, || cache.set(key, &1)).unwrap();
+        let inode = |index: usize| cache.0.shards[index].directory().metadata().unwrap().ino();
+        let names_of = |index| steps.borrow().contains(&Step::Sync(inode(index)));
+        assert_eq!([0, 1, 2].map(names_of), [true, false, true]);
+        let heads = steps.borrow().iter().filter(|step| **step == Step::Flush).count();
+        assert_eq!(heads, 3, "that of the shard before its first change, and both after it");
+        steps.borrow_mut().clear();
+        cache.set(key, &2).unwrap();
+        assert_eq!([0, 1, 2].map(names_of), [false, false, false], "once in each process");
+    }
+
+    #[test]
+    fn sums_of_damaged_counters_are_no_panic() {
+        let cache = FanoutCache::temporary().unwrap();
+        let options =
+            OpenOptions { create: false, read_only: false, allow_network: true, settings: None };
+        for shard in &cache.0.shards {
+            let store = Store::open(shard.directory(), &options).unwrap();
+            store.shared().head.hits().store(u64::MAX, Ordering::Relaxed);
+        }
+        assert_eq!(cache.stats().unwrap().hits, u64::MAX);
     }
 }

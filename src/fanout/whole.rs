@@ -112,7 +112,7 @@ impl FanoutCache {
     }
 
     fn sum(&self, of: impl Fn(&Cache) -> Result<u64>) -> Result<u64> {
-        self.0.shards.iter().try_fold(0, |sum, shard| Ok(sum + of(shard)?))
+        self.0.shards.iter().try_fold(0, |sum, shard| Ok(u64::saturating_add(sum, of(shard)?)))
     }
 }
 

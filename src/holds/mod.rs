@@ -17,12 +17,15 @@
 //! in this thread or in another process. Its writer lock is the last in the order: whoever has it
 //! waits for nothing else.
 //!
+//! What cannot be given back, for want of descriptors say, is owed, and given back later       (owed)
+//!
 //! Invariants: a name goes from hand to hand in the order of the queue. A hold ends by its release,
 //! or with its process; the end of a thread does not end it. In the child of a fork the parent's
 //! holds are the parent's still, and giving them back there does nothing.
 //!
 //! `cache` computes values once with it, `recipes` makes locks of it.
 
+pub(crate) mod owed;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod turns;
@@ -30,8 +33,11 @@ pub(crate) mod turns;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+
 use crate::error::{Error, Result};
 use crate::format::settings::{Eviction, PowerLoss, Settings};
+use crate::holds::owed::Debt;
 use crate::store::Store;
 use crate::store::open::OpenOptions;
 use crate::sys::file::{Dir, on_disk};
@@ -49,12 +55,19 @@ pub(crate) struct Holds {
     allow_network: bool,
     /// Opened at the first use. A child opens its own: the parent may have been in the middle.
     store: ForkLocal<OnceLock<Store>>,
+    /// What could not be given back yet. A child owes nothing.
+    owed: ForkLocal<Mutex<Vec<Debt>>>,
 }
 
 impl Holds {
     /// The holds of the cache in `dir`. Touches nothing yet.
     pub(crate) fn new(dir: Arc<Dir>, allow_network: bool) -> Holds {
-        Holds { dir, allow_network, store: ForkLocal::new(OnceLock::new) }
+        Holds {
+            dir,
+            allow_network,
+            store: ForkLocal::new(OnceLock::new),
+            owed: ForkLocal::new(Mutex::default),
+        }
     }
 
     pub(crate) fn store(&self) -> Result<&Store> {

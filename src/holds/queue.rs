@@ -15,12 +15,14 @@
 //! later at most, and each waiter asks about one process at a time.
 
 use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use crate::clock::NEVER;
 use crate::error::{Error, ErrorKind, Result};
 use crate::holds::Holds;
+use crate::holds::owed::{Debt, Kept};
 use crate::holds::record::{Party, Record};
 use crate::store::peers::Peer;
 use crate::store::writer::{Found, Put, PutValue};
@@ -61,7 +63,7 @@ pub(crate) enum Answer {
 }
 
 /// Something held. Ends by [`Holds::release`] only.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Hold {
     name: Vec<u8>,
     party: Party,
@@ -94,6 +96,7 @@ impl Holds {
     pub(crate) fn acquire(&self, ask: &Ask<'_>) -> Result<Answer> {
         let store = self.store()?;
         let key = store.hashed(ask.name);
+        self.pay(ask.timeout);
         let held = |party| {
             Ok(Answer::Held(Hold { name: ask.name.to_vec(), party, token: process_token() }))
         };
@@ -105,7 +108,7 @@ impl Holds {
                 }
                 Entered::Own => return Ok(Answer::Own),
                 Entered::Queued(party) => {
-                    let waiter = Waiter { store, key, party, timeout: ask.timeout };
+                    let waiter = Waiter { holds: self, store, key, party, timeout: ask.timeout };
                     return match waiter.wait(ask.patience)? {
                         Standing::Held => held(party),
                         Standing::Dismissed => Ok(Answer::Dismissed),
@@ -133,39 +136,66 @@ impl Holds {
 
     /// Gives a hold back; false if it is held no more, or is not of this process.
     ///
-    /// Waits as long as it takes: what is not given back would hold up everybody else.
+    /// Waits as long as it takes: what is not given back would hold up everybody else. What cannot be
+    /// given back now is owed.
     pub(crate) fn release(&self, hold: &Hold, how: Release) -> Result<bool> {
         if hold.token != process_token() {
             return Ok(false);
         }
-        let store = self.store()?;
-        let key = store.hashed(&hold.name);
-        let released = store.write(Duration::MAX, |writer| {
-            writer.is_giving_back = true;
-            let (Some(found), Some(mut record)) = load(writer, key)? else { return Ok(None) };
-            if !record.leave(&hold.party) {
-                return Ok(None);
+        self.pay(Duration::MAX);
+        let debt = Debt { hold: hold.clone(), how };
+        self.give_back(&debt, Duration::MAX).map_err(|kept| {
+            if kept.can_be_repeated {
+                self.owe(debt);
             }
-            let mut next = match how {
-                Release::Dismiss if record.holders.is_empty() => {
-                    std::mem::take(&mut record.waiters)
-                }
-                _ => record.hand_over(),
-            };
-            if let Err(error) = save(writer, key, Some(&found), &record) {
-                // The disk has no room for the record, but always for a removal: everybody is sent
-                // away, and asks anew. Others that hold the name must stay.
-                if record.holders.len() > next.len() {
-                    return Err(error);
-                }
-                next.append(&mut record.waiters);
-                writer.remove(key, &found, 0)?;
-            }
-            Ok(Some(next))
-        })?;
-        ring(store, released.as_deref().unwrap_or_default());
-        Ok(released.is_some())
+            kept.error
+        })
     }
+
+    pub(super) fn give_back(&self, debt: &Debt, timeout: Duration) -> Result<bool, Kept> {
+        let Debt { hold, how } = debt;
+        let mut can_be_repeated = true;
+        let released = self.store().and_then(|store| {
+            let next = hand_back(store, hold, *how, timeout, &mut can_be_repeated)?;
+            ring(store, next.as_deref().unwrap_or_default());
+            Ok(next.is_some())
+        });
+        released.map_err(|error| Kept { error, can_be_repeated })
+    }
+}
+
+/// Takes a hold out of the record; who has the name then, if it was there.
+fn hand_back(
+    store: &Store,
+    hold: &Hold,
+    how: Release,
+    timeout: Duration,
+    can_be_repeated: &mut bool,
+) -> Result<Option<Vec<Party>>> {
+    let key = store.hashed(&hold.name);
+    store.write(timeout, |writer| {
+        writer.is_giving_back = true;
+        let (Some(found), Some(mut record)) = load(writer, key)? else { return Ok(None) };
+        if !record.leave(&hold.party) {
+            return Ok(None);
+        }
+        // One that is held again would lose another of its times.
+        *can_be_repeated = !record.holds(&hold.party);
+        let mut next = match how {
+            Release::Dismiss if record.holders.is_empty() => std::mem::take(&mut record.waiters),
+            _ => record.hand_over(),
+        };
+        if let Err(error) = save(writer, key, Some(&found), &record) {
+            // The disk has no room for the record, but always for a removal: everybody is sent
+            // away, and asks anew. Others that hold the name must stay.
+            if record.holders.len() > next.len() {
+                return Err(error);
+            }
+            next.append(&mut record.waiters);
+            writer.remove(key, &found, 0)?;
+        }
+        Ok(Some(next))
+    })
 }
 
 /// Takes the name if it is free, or a place in the queue.
@@ -211,6 +241,7 @@ fn unlike(store: &Store, record: &Record, ask: &Ask<'_>) -> Error {
 
 /// One that is in the queue.
 struct Waiter<'a> {
+    holds: &'a Holds,
     store: &'a Store,
     key: HashedKey<'a>,
     party: Party,
@@ -255,6 +286,7 @@ impl Waiter<'_> {
                 continue;
             }
             nap = (nap * 2).min(LONGEST_SLEEP);
+            self.holds.pay(self.timeout);
             if let Some(record) = self.record(&mut buffer)? {
                 let dead = dead_before(self.store, &record, &self.party);
                 // If somebody else has the writer lock for long, there is time for another try.
@@ -314,16 +346,9 @@ fn in_the_way(store: &Store, record: &Record) -> Option<u32> {
 
 /// The processes before `party` that are dead: those in the queue up to the next that lives, and if
 /// there is none, those that hold.
-fn dead_before(store: &Store, record: &Record, party: &Party) -> Vec<Peer> {
-    let mut known: Vec<(Peer, bool)> = vec![(party.peer, false)];
-    let mut is_dead = |peer: Peer| match known.iter().find(|(asked, _)| *asked == peer) {
-        Some((_, is_dead)) => *is_dead,
-        None => {
-            let is_dead = store.is_over(peer);
-            known.push((peer, is_dead));
-            is_dead
-        }
-    };
+fn dead_before(store: &Store, record: &Record, party: &Party) -> HashSet<Peer> {
+    let mut known = HashMap::from([(party.peer, false)]);
+    let mut is_dead = |peer: Peer| *known.entry(peer).or_insert_with(|| store.is_over(peer));
     let place = record.waiters.iter().position(|waiter| waiter == party);
     let before = &record.waiters[..place.unwrap_or(record.waiters.len())];
     if before.iter().rev().all(|waiter| is_dead(waiter.peer)) {
@@ -331,15 +356,21 @@ fn dead_before(store: &Store, record: &Record, party: &Party) -> Vec<Peer> {
             is_dead(holder.party.peer);
         });
     }
+    // They may come in any order: they are only asked for.
     known.into_iter().filter(|(_, is_dead)| *is_dead).map(|(peer, _)| peer).collect()
 }
 
 /// Takes the dead out, and lets those who come after them go on.
-fn forget(store: &Store, key: HashedKey<'_>, dead: &[Peer], timeout: Duration) -> Result<()> {
+fn forget(
+    store: &Store,
+    key: HashedKey<'_>,
+    dead: &HashSet<Peer>,
+    timeout: Duration,
+) -> Result<()> {
     let next = store.write(timeout, |writer| {
         writer.is_giving_back = true;
         let (Some(found), Some(mut record)) = load(writer, key)? else { return Ok(Vec::new()) };
-        dead.iter().for_each(|peer| record.forget(*peer));
+        record.forget(dead);
         let next = record.hand_over();
         save(writer, key, Some(&found), &record)?;
         Ok(next)
@@ -352,12 +383,14 @@ fn ring(store: &Store, parties: &[Party]) {
     parties.iter().for_each(|party| store.ring(party.bell()));
 }
 
-/// What is stored under a name, and the record that it is, under the lock. A damaged one is none.
+/// What is stored under a name, and the record that it is, under the lock. A damaged one is none, and
+/// so is one of nobody, which is never stored: its limit would bind all for ever.
 fn load(writer: &Writer<'_>, key: HashedKey<'_>) -> Result<(Option<Found>, Option<Record>)> {
     let Some(found) = writer.find(key)? else { return Ok((None, None)) };
     let (mut tag, mut bytes) = (Vec::new(), Vec::new());
     let is_sound = writer.read(&found, &mut tag, &mut bytes)?;
-    Ok((Some(found), Record::decode(&bytes).filter(|_| is_sound)))
+    let record = Record::decode(&bytes).filter(|record| is_sound && !record.is_idle());
+    Ok((Some(found), record))
 }
 
 /// Keeps the record of a name, or removes it if there is nothing to remember.

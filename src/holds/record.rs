@@ -9,6 +9,8 @@
 //! Pure: bytes and lists. Between two changes, either nobody waits or all of `limit` is taken; a
 //! record that says otherwise, as a cut-short change cannot leave it, mends itself at the next one.
 
+use std::collections::HashSet;
+
 use crate::store::peers::Peer;
 
 const WORD: usize = size_of::<u64>();
@@ -107,10 +109,10 @@ impl Record {
         true
     }
 
-    /// Takes out all that a process holds and waits for.
-    pub(crate) fn forget(&mut self, peer: Peer) {
-        self.holders.retain(|holder| holder.party.peer != peer);
-        self.waiters.retain(|party| party.peer != peer);
+    /// Takes out all that these processes hold and wait for.
+    pub(crate) fn forget(&mut self, peers: &HashSet<Peer>) {
+        self.holders.retain(|holder| !peers.contains(&holder.party.peer));
+        self.waiters.retain(|party| !peers.contains(&party.peer));
     }
 
     /// Hands over to those who have waited longest, as far as it goes; says to whom.
@@ -197,11 +199,10 @@ mod tests {
         assert!(record.leave(&party(0)) && !record.leave(&party(0)));
         assert_eq!(record.hand_over(), [party(2)]);
         assert!(record.holds(&party(1)) && record.holds(&party(2)) && record.waits(&party(3)));
-        record.forget(party(1).peer);
+        record.forget(&HashSet::from([party(1).peer]));
         assert_eq!(record.hand_over(), [party(3)], "4 was of the process that is gone");
         assert!(record.waiters.is_empty());
-        record.forget(party(2).peer);
-        record.forget(party(3).peer);
+        record.forget(&HashSet::from([party(2).peer, party(3).peer]));
         assert!(record.is_idle() && record.is_free());
     }
 

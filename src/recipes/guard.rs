@@ -151,7 +151,8 @@ impl Guard {
     /// # Errors
     ///
     /// [`ErrorKind::Full`], where a full disk has no room for handing over a permit of a semaphore
-    /// that others hold, too; [`ErrorKind::Io`]. It is then held until this process ends.
+    /// that others hold, too; [`ErrorKind::Io`]. It is then given back with the next use of any lock
+    /// of the cache in this process.
     ///
     /// ```
     /// # let cache = firncache::Cache::temporary()?;

@@ -19,6 +19,7 @@
 
 use std::sync::Arc;
 
+use crate::error::Result;
 use crate::format::location::Location;
 use crate::format::settings::Settings;
 use crate::format::state::State;
@@ -82,6 +83,12 @@ impl Budget {
             return None;
         }
         self.asking.swap(0, Ordering::Relaxed).checked_sub(1).map(|index| index as usize)
+    }
+
+    /// Waits until the disk knows of the first store: its settings say how many there are, and without
+    /// that number nobody finds what is in the others.
+    pub(crate) fn sync_lead(&self) -> Result<()> {
+        self.stores.first().map_or(Ok(()), |lead| lead.0.sync_identity())
     }
 
     fn taken_by_others(&self, index: usize) -> u64 {

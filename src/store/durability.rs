@@ -193,6 +193,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Waits until the disk knows of this store and of its settings, once in each process.
+    pub(crate) fn sync_identity(&self) -> Result<()> {
+        // ORDERING: Acquire, as in `sync_names`.
+        if !self.of_this_table(self.process().named.load(Ordering::Acquire)).is_none() {
+            return Ok(());
+        }
+        self.refuse_if_failed()?;
+        self.sync_names(self.head.state().1.oldest)?;
+        self.refuse_if_failed()
+    }
+
     pub(crate) fn flush_head(&self) -> Result<()> {
         self.head.map().flush_range(0, HEAD_BYTES).map_err(|source| {
             self.note_sync_failed();

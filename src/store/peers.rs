@@ -16,7 +16,7 @@ use crate::sys::raw::{futex_wait, futex_wake};
 use crate::sys::sync::AtomicU32;
 
 /// A process that has written to a store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Peer {
     pub(crate) slot: u16,
     pub(crate) incarnation: u64,

@@ -296,15 +296,21 @@ impl Shared {
     /// Deletes the files that dead processes were writing.
     fn sweep_unfinished(&self) -> Result<()> {
         for name in self.list(VALUES)? {
-            let mut parts = name.split('.');
-            let (Some("t"), Some(slot)) = (parts.next(), parts.next()) else { continue };
-            let Ok(slot) = u16::from_str_radix(slot, 16) else { continue };
-            if matches!(liveness::prove_dead(&self.dir, slot), Ok(Some(_))) {
+            let Some((slot, incarnation)) = writer_of(&name) else { continue };
+            // Not by the slot alone: somebody else may live in it by now, this process for one.
+            if matches!(liveness::is_over(&self.dir, slot, incarnation), Ok(true)) {
                 let _ = self.dir.unlink(&format!("{VALUES}/{name}"));
             }
         }
         Ok(())
     }
+}
+
+/// The slot and the incarnation of who writes the file of this name, if it is one that is being written.
+fn writer_of(name: &str) -> Option<(u16, u64)> {
+    let mut parts = name.strip_prefix("t.")?.split('.');
+    let slot = u16::from_str_radix(parts.next()?, 16).ok()?;
+    Some((slot, u64::from_str_radix(parts.next()?, 16).ok()?))
 }
 
 fn is_hex(name: &str, len: usize) -> bool {

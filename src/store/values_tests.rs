@@ -251,3 +251,23 @@ fn a_name_of_an_unfinished_file_that_an_earlier_boot_has_used_is_used_again() {
     });
     assert!(child.succeeded());
 }
+
+/// A slot is used again by whoever comes next, and lives as long as that one.
+#[test]
+fn what_a_killed_process_was_writing_is_swept_although_its_slot_is_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = || {
+        let store = open(dir.path(), 1 << 30);
+        std::mem::forget(store.stage_bytes(&[8; 100], PATIENCE).unwrap());
+        true
+    };
+    assert!(Child::fork(stage).succeeded());
+    let store = open(dir.path(), 1 << 30);
+    put_file(&store);
+    let own = store.stage_bytes(&[8; 100], PATIENCE).unwrap();
+    assert_eq!(files(&store), 3);
+    store.compact(PATIENCE).unwrap();
+    assert_eq!(files(&store), 2, "the value, and what this process is writing");
+    drop(own);
+    assert_eq!(files(&store), 1);
+}
