@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::stress_tests::{PATIENCE, check, get, open, put};
+use super::stress_tests::{PATIENCE, check, get, open, put, remove};
 use crate::format::location::{Location, Segment};
 use crate::format::record::{Header, Kind};
+use crate::format::state::State;
 use crate::log::segments::MAX_SEGMENTS;
 use crate::store::writer::FoundAt;
 use crate::store::{Store, Writer};
@@ -55,6 +56,9 @@ fn a_bucket_and_an_entry_that_differ_are_found() {
     assert_eq!(findings(&store), what("it is marked as of a transaction"));
     publish::find(table, buckets, hash, at).unwrap().publish(slot);
     pages::set_slot(table, entry, slot);
+    publish::find(table, buckets, hash, at).unwrap().fill(slot, entry + 1);
+    assert_eq!(findings(&store), what("its bucket has another entry"));
+    publish::find(table, buckets, hash, at).unwrap().fill(slot, entry);
     check(&store);
 }
 
@@ -74,5 +78,69 @@ fn a_repair_does_not_begin_with_segments_that_no_log_can_have() {
     store.write(PATIENCE, retire).unwrap();
     store.repair(PATIENCE).unwrap();
     assert_eq!((store.state().first, get(&store, 1).unwrap()), (Segment::new(1), b"v".to_vec()));
+    check(&store);
+}
+
+#[test]
+fn a_repair_does_not_take_a_store_for_new_where_some_counters_say_so() {
+    for which in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1 << 30);
+        (0..10).for_each(|key| put(&store, key, b"v"));
+        let (head, state) = (&store.shared().head, store.state());
+        let damaged = match which {
+            0 => State { log_units: 0, ..state },
+            1 => State { len: 0, ..state },
+            2 => State { next_row: 1, ..state },
+            3 => State { log_units: 0, next_row: 1, ..state },
+            _ => State { len: 0, next_row: 1, ..state },
+        };
+        let applied = head.applied();
+        head.flip(applied, applied.location(), &damaged);
+        store.repair(PATIENCE).unwrap();
+        assert!((0..10).all(|key| get(&store, key).unwrap() == b"v"));
+        let after = store.state();
+        assert_eq!((after.len, after.next_row), (state.len, state.next_row), "{which}");
+        assert!(after.log_units != 0, "{which}");
+        check(&store);
+    }
+}
+
+/// Nothing says any more that the older one was replaced, or removed.
+#[test]
+fn of_two_records_of_a_key_a_repair_keeps_the_newer_one() {
+    for is_removed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1 << 30);
+        put(&store, 2, b"another");
+        put(&store, 1, b"old");
+        let at = store.shared().head.tail();
+        if is_removed {
+            assert!(remove(&store, 1));
+        } else {
+            put(&store, 1, b"in between");
+        }
+        put(&store, 1, b"new");
+        let words = store.shared().segment(at.segment()).unwrap().unwrap();
+        words[at.unit() as usize].fetch_xor(1 << 40, Ordering::Relaxed);
+        assert!(!store.repair(PATIENCE).unwrap().is_empty());
+        assert_eq!((get(&store, 1).unwrap(), store.state().len), (b"new".to_vec(), 2));
+        assert_eq!(get(&store, 2).unwrap(), b"another");
+        check(&store);
+    }
+}
+
+#[test]
+fn a_repair_keeps_what_is_left_where_half_of_the_segments_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (1..150).for_each(|key| put(&store, key, &[7; 300]));
+    let first = store.write(PATIENCE, |writer| writer.end_segment()).unwrap();
+    put(&store, 150, b"left");
+    assert_eq!(store.state().first, first);
+    std::fs::remove_file(dir.path().join(first.file_name())).unwrap();
+    let findings = store.repair(PATIENCE).unwrap();
+    assert!(findings.iter().any(|it| it.what == "the segment is missing"), "{findings:?}");
+    assert_eq!((get(&store, 149), get(&store, 150).unwrap()), (None, b"left".to_vec()));
     check(&store);
 }

@@ -17,7 +17,7 @@ impl Store {
         volume(&self.state())
     }
 
-    /// Bytes that the store takes on disk, directories not counted.
+    /// Bytes that the store takes on disk, directories and the slots of processes not counted.
     pub(crate) fn disk_usage(&self) -> Result<u64> {
         let shared = &self.0;
         let mut names = shared

@@ -133,8 +133,7 @@ impl Shared {
             return Err(self.counters_are_damaged());
         }
         loop {
-            let end = (segment == tail.segment()).then_some(tail);
-            self.sync_segment(segment, end)?;
+            self.sync_segment(segment, Some(tail))?;
             if segment == tail.segment() {
                 break;
             }

@@ -14,7 +14,8 @@ use crate::log::segments::MAX_SEGMENTS;
 use crate::store::open::OpenOptions;
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
-use crate::sys::testing::{Step, watch};
+use crate::sys::testing::{Child, Step, watch};
+use crate::sys::trust::pretend::set_boot;
 
 /// The kinds of all files and directories, by their inodes.
 fn kinds(path: &Path, kind: &'static str, found: &mut HashMap<u64, &'static str>) {
@@ -110,4 +111,79 @@ fn who_only_reads_waits_for_no_disk() {
         assert_eq!(reader.sync(PATIENCE).unwrap_err().kind(), ErrorKind::ReadOnly);
     });
     assert_eq!(waited, BTreeSet::new());
+}
+
+#[test]
+fn a_sync_fails_where_the_names_of_value_files_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let staged = store.stage_bytes(&[8; 100], PATIENCE).unwrap();
+    let work = |writer: &mut Writer<'_>| put_in(&store, writer, b"file", PutValue::Staged(staged));
+    store.write(PATIENCE, work).unwrap();
+    let names = dir.path().join("values").metadata().unwrap().ino();
+    let hook = move |step: Step| match step {
+        Step::Sync(inode) if inode == names => Err(std::io::ErrorKind::Other.into()),
+        _ => Ok(()),
+    };
+    assert_eq!(watch(hook, || store.sync_log()).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(store.sync_log().unwrap_err().kind(), ErrorKind::Io, "it is remembered");
+}
+
+#[test]
+fn what_is_known_to_be_on_disk_is_what_whoever_knows_most_has_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    store.sync_log().unwrap();
+    let first = store.shared().head.tail();
+    assert_eq!(store.shared().synced(), first);
+    put(&store, 2, b"v");
+    assert!(Child::fork(|| store.sync(PATIENCE).is_ok()).succeeded());
+    let second = store.shared().head.tail();
+    assert!(second != first && store.shared().own_synced() == first);
+    assert_eq!(store.shared().synced(), second);
+    // Who knows less does not take it back.
+    put(&store, 3, b"v");
+    assert_eq!(store.state().synced, second);
+}
+
+#[test]
+fn segments_and_tables_that_are_nobodys_go_with_a_rebuild_and_with_compact() {
+    for is_rebuilt in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let boot = set_boot(Some([1; 16]));
+        let store = open(dir.path(), 1 << 30);
+        put(&store, 1, b"v");
+        let left = [Segment::new(1000).file_name(), "table.1000.0".to_owned()];
+        for name in &left {
+            std::fs::write(dir.path().join(name), [0; 8192]).unwrap();
+        }
+        let store = if is_rebuilt {
+            drop((store, boot));
+            let _boot = set_boot(Some([2; 16]));
+            open(dir.path(), 1 << 30)
+        } else {
+            store.compact(PATIENCE).unwrap();
+            store
+        };
+        assert!(left.iter().all(|name| !dir.path().join(name).exists()), "{is_rebuilt}");
+        assert_eq!(store.state().len, 1);
+    }
+}
+
+#[test]
+fn what_is_read_between_two_equal_numbers_was_there_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    put(&store, 1, b"v");
+    let first = store.at_rest().unwrap();
+    assert_eq!(store.at_rest(), Some(first));
+    put(&store, 2, b"v");
+    let second = store.at_rest().unwrap();
+    assert!(second != first);
+    let (head, tail) = (&store.shared().head, store.shared().head.tail());
+    head.set_tail(tail.plus(1));
+    assert_eq!(store.at_rest(), None, "a write is under way");
+    head.set_tail(tail);
+    assert_eq!(store.at_rest(), Some(second));
 }

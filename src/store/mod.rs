@@ -25,6 +25,8 @@ pub(crate) mod compact;
 pub(crate) mod control;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod drain_tests;
 pub(crate) mod durability;
 #[cfg(test)]
 mod durability_tests;
@@ -36,6 +38,8 @@ mod fork_tests;
 mod forked_anywhere_tests;
 pub(crate) mod grow;
 pub(crate) mod head;
+#[cfg(test)]
+mod head_tests;
 pub(crate) mod history;
 pub(crate) mod lock;
 pub(crate) mod look;

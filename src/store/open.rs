@@ -271,7 +271,7 @@ pub(crate) fn is_head_in_the_making(name: &str) -> bool {
 }
 
 /// Whether a `head` is short or begins with zeros: it never reached the disk.
-fn is_blank(file: &std::fs::File) -> std::io::Result<bool> {
+pub(crate) fn is_blank(file: &std::fs::File) -> std::io::Result<bool> {
     let mut start = [0; 64];
     match file.read_exact_at(&mut start, 0) {
         // What is there is in `start` all the same.

@@ -141,6 +141,25 @@ fn evictions_and_expirations_are_counted_apart() {
     assert!(remove(&store, 4));
     assert_eq!((store.state().evictions, store.state().len), (1, 5));
     check(&store);
+    store.write(PATIENCE, |writer| writer.clear()).unwrap();
+    assert_eq!((store.state().evictions, store.state().expirations), (1, 2));
+    let before = store.write(PATIENCE, |writer| writer.reset_counters()).unwrap();
+    assert_eq!((before.evictions, before.expirations), (1, 2));
+    assert_eq!((store.state().evictions, store.state().expirations), (0, 0));
+    check(&store);
+}
+
+#[test]
+fn what_a_store_takes_on_disk_is_what_its_files_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..1000).for_each(|key| put(&store, key, &[7; 300]));
+    let staged = store.stage_bytes(&[8; 10_000], PATIENCE).unwrap();
+    let work = |writer: &mut Writer<'_>| put_in(&store, writer, b"file", PutValue::Staged(staged));
+    store.write(PATIENCE, work).unwrap();
+    let bytes = store.disk_usage().unwrap();
+    assert!(bytes > 300_000);
+    assert_eq!(bytes, disk_bytes(dir.path()) - disk_bytes(&dir.path().join("procs")));
 }
 
 #[test]

@@ -89,3 +89,50 @@ fn a_file_that_a_transaction_has_stored_and_names_again_is_kept() {
     assert_eq!(store.shared().value_files().unwrap().len(), 2);
     check(&store);
 }
+
+/// The value of a key as a writer reads it, and the length of its file if it has one.
+fn read(store: &Store, key: u32) -> Option<Vec<u8>> {
+    let work = |writer: &mut Writer<'_>| {
+        let Some(found) = writer.find(store.hashed(&key.to_be_bytes()))? else { return Ok(None) };
+        let (mut tag, mut value) = (b"x".to_vec(), b"y".to_vec());
+        assert!(writer.read(&found, &mut tag, &mut value)?);
+        assert_eq!(tag, b"");
+        Ok(Some(value))
+    };
+    store.write(PATIENCE, work).unwrap()
+}
+
+#[test]
+fn a_transaction_reads_what_it_has_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..3).for_each(|key| put(&store, key, b"old"));
+    let begun = store.begin(PATIENCE).unwrap();
+    put(&store, 1, b"new");
+    put(&store, 3, b"added");
+    assert!(remove(&store, 2));
+    let all = || (0..4).map(|key| read(&store, key)).collect::<Vec<_>>();
+    let value = |value: &[u8]| Some(value.to_vec());
+    let expected = [value(b"old"), value(b"new"), None, value(b"added")];
+    assert_eq!(all(), expected);
+    begun.commit().unwrap();
+    assert_eq!(all(), expected);
+    check(&store);
+}
+
+/// Its last two records lie in one segment, whatever is left of that. Removals may use all of it.
+#[test]
+fn a_transaction_ends_anywhere_in_a_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..4000).for_each(|key| put(&store, key, b"v"));
+    let first = store.shared().head.tail().segment();
+    for key in 0..4000 {
+        let begun = store.begin(PATIENCE).unwrap();
+        assert!(remove(&store, key));
+        begun.commit().unwrap();
+    }
+    assert!(store.shared().head.tail().segment().since(first) > 5);
+    assert_eq!(store.state().len, 0);
+    check(&store);
+}

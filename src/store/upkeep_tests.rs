@@ -121,6 +121,7 @@ fn each_bell_is_a_word_of_its_own() {
     let bell = |number| std::ptr::from_ref(store.shared().head.bell(number).unwrap()).addr();
     let all: HashSet<usize> = (0..128).map(bell).collect();
     assert_eq!((all.len(), bell(128), bell(u64::MAX)), (128, bell(0), bell(127)));
+    assert!((1..128).all(|number| bell(number) == bell(number - 1) + size_of::<u32>()));
 }
 
 #[test]

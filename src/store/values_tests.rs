@@ -5,12 +5,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
-use super::stress_tests::{PATIENCE, open, put, put_in, transact};
+use super::stress_tests::{PATIENCE, check, open, put, put_in, transact};
 use crate::error::ErrorKind;
 use crate::format::record::FileRef;
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
 use crate::sys::testing::{Child, Step, watch};
+use crate::sys::trust::pretend::set_boot;
 
 /// Gives one byte at a time, after an interruption each; then an end, or an error.
 struct Halting {
@@ -270,4 +271,62 @@ fn what_a_killed_process_was_writing_is_swept_although_its_slot_is_used_again() 
     assert_eq!(files(&store), 2, "the value, and what this process is writing");
     drop(own);
     assert_eq!(files(&store), 1);
+}
+
+#[test]
+fn a_value_file_that_is_whole_is_there_after_power_loss_and_no_other() {
+    for is_whole in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let boot = set_boot(Some([1; 16]));
+        let store = open(dir.path(), 1 << 30);
+        put(&store, 1, b"before");
+        let file = put_file(&store);
+        if !is_whole {
+            // Its length has reached the disk, its bytes have not.
+            std::fs::write(dir.path().join(file.name()), [0; 100]).unwrap();
+        }
+        drop((store, boot));
+        let _boot = set_boot(Some([2; 16]));
+        let store = open(dir.path(), 1 << 30);
+        assert_eq!(store.state().len, if is_whole { 2 } else { 1 });
+        check(&store);
+    }
+}
+
+#[test]
+fn what_a_dead_process_was_writing_is_swept_away_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let kept = put_file(&store);
+    let dying = Child::fork(|| {
+        std::mem::forget(store.stage_bytes(&[8; 100], PATIENCE).unwrap());
+        true
+    });
+    assert!(dying.succeeded());
+    let staged = store.stage_bytes(&[9; 100], PATIENCE).unwrap();
+    assert_eq!(files(&store), 3);
+    store.compact(PATIENCE).unwrap();
+    assert_eq!(files(&store), 2);
+    assert!(store.open_value_file(kept).unwrap().is_some());
+    let work = |writer: &mut Writer<'_>| put_in(&store, writer, b"other", PutValue::Staged(staged));
+    store.write(PATIENCE, work).unwrap();
+    check(&store);
+}
+
+#[test]
+fn files_that_are_no_values_stay_where_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let file = put_file(&store);
+    let values = dir.path().join("values");
+    let beside = dir.path().join(file.name()).with_file_name("another");
+    let apart = values.join("another").join("another");
+    std::fs::create_dir(values.join("another")).unwrap();
+    for path in [&beside, &apart] {
+        std::fs::write(path, b"of the user").unwrap();
+    }
+    store.compact(PATIENCE).unwrap();
+    store.write(PATIENCE, |writer| writer.clear()).unwrap();
+    assert!(beside.exists() && apart.exists());
+    assert!(store.open_value_file(file).unwrap().is_none());
 }

@@ -154,3 +154,52 @@ fn what_the_disk_refused_a_killed_clear_is_not_forgotten_by_who_finishes_it() {
     assert_eq!((get(&store, 1), store.state().len), (None, 1));
     assert_eq!(store.sync_log().unwrap_err().kind(), ErrorKind::Io);
 }
+
+/// Makes another promise; what it waits for once that is applied ends as `refused` says.
+fn promise_refused(store: &Store, refused: fn(Step) -> std::io::Result<()>) {
+    promise(store, PowerLoss::Clear);
+    put(store, 1, b"v");
+    let is_synced = Cell::new(false);
+    let hook = move |step: Step| {
+        if is_synced.get() {
+            return refused(step);
+        }
+        is_synced.set(step == Step::Call("fdatasync"));
+        Ok(())
+    };
+    let settings = Settings { power_loss: PowerLoss::Recover, ..store.settings() };
+    let change = || store.write(PATIENCE, |writer| writer.set_settings(&settings));
+    assert_eq!(watch(hook, change).unwrap_err().kind(), ErrorKind::Io);
+}
+
+/// Else nobody could write any more, as whoever comes next would have to finish it.
+#[test]
+fn a_promise_is_made_although_the_disk_refuses_what_it_waits_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    promise_refused(&store, no_sync);
+    put(&store, 2, b"v");
+    assert_eq!(store.settings().power_loss, PowerLoss::Recover);
+    assert_eq!(store.sync_log().unwrap_err().kind(), ErrorKind::Io);
+}
+
+#[test]
+fn a_promise_that_could_not_wait_for_want_of_descriptors_waits_with_the_next_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let no_files = |step: Step| match step {
+        Step::Call("open") => Err(std::io::ErrorKind::Other.into()),
+        _ => Ok(()),
+    };
+    promise_refused(&store, no_files);
+    let log = std::fs::metadata(dir.path().join("log.0000001")).unwrap().ino();
+    let waited = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&waited);
+    let hook = move |step: Step| {
+        seen.set(seen.get() || step == Step::Sync(log));
+        Ok(())
+    };
+    watch(hook, || put(&store, 2, b"v"));
+    assert!(waited.get());
+    store.sync_log().unwrap();
+}

@@ -308,3 +308,31 @@ fn a_hole_is_stepped_over_on_a_full_disk() {
     });
     assert_eq!(store.check(PATIENCE).unwrap(), []);
 }
+
+#[test]
+fn the_last_number_is_given_and_none_beyond_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    set(&store, LAST - 1);
+    assert_eq!(push(&store, Side::Back), LAST);
+    let (mut put, mut search) = (Some(put_of(b"item")), Search::default());
+    let beyond =
+        store.write(PATIENCE, |it| it.queue_push(&queue(), Side::Back, &mut put, &mut search));
+    assert_eq!(beyond.map(drop).unwrap_err().kind(), ErrorKind::Overflow);
+}
+
+#[test]
+fn bounds_follow_what_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"));
+    (0..300).for_each(|_| _ = push(&store, Side::Back));
+    let take = |writer: &mut Writer<'_>| {
+        writer.queue_take(&queue(), Side::Front, |_, _| true, 1, &mut Search::default())
+    };
+    for _ in 0..200 {
+        assert!(matches!(store.write(PATIENCE, take), Ok(Step::Done(true))));
+    }
+    let bounds = stored(&store).unwrap();
+    assert!((START + 100..=START + 200).contains(&bounds.front), "{bounds:?}");
+    assert_eq!(store.check(PATIENCE).unwrap(), []);
+}
