@@ -10,14 +10,14 @@ use tempfile::TempDir;
 use crate::error::ErrorKind;
 use crate::holds::Holds;
 use crate::holds::queue::{Answer, Ask, Hold, Release, put};
-use crate::holds::record::{Party, Record};
+use crate::holds::record::Record;
 use crate::holds::turns::Rate;
 use crate::store::Writer;
-use crate::store::peers::Peer;
 use crate::sys::file::Dir;
 use crate::sys::testing::{Child, Step, watch};
 use crate::sys::trust;
 
+mod hostile;
 mod owed;
 
 /// Longer than anything here takes, unless it waits for ever.
@@ -431,23 +431,4 @@ fn holds_go_with_the_directory_of_their_cache() {
     assert!(holds.existing().unwrap().is_some() && holds.disk_usage().unwrap() > 0);
     assert!(holds.release(&hold, Release::HandOver).unwrap());
     assert!(!is_taken(&beside));
-}
-
-/// Nobody writes such a record; but it would pass for one.
-#[test]
-fn a_long_queue_of_the_dead_holds_nobody_up() {
-    let (_dir, holds) = holds();
-    let (store, start) = (holds.store().unwrap(), Instant::now());
-    let party = |number: u64| {
-        let peer = Peer { slot: 2000, incarnation: number };
-        Party { peer, thread: 1, ticket: number }
-    };
-    let (mut queue, mut bytes) = (Record::new(1), Vec::new());
-    queue.hold(party(0));
-    queue.waiters.extend((1..200_000).map(party));
-    queue.encode(&mut bytes);
-    let key = store.hashed(b"name");
-    store.write(PATIENCE, |writer| put(writer, key, None, &bytes)).unwrap();
-    assert!(!is_taken(&holds) && is_empty(&holds));
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }

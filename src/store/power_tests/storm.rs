@@ -229,6 +229,24 @@ impl Allowed {
     }
 }
 
+/// A store from one boot to the next.
+struct Life {
+    disk: Rc<RefCell<Disk>>,
+    /// None only while it is opened again.
+    store: Option<Store>,
+    model: Model,
+    /// What a cut may leave.
+    allowed: Allowed,
+    /// What was never committed, and a cut may leave all the same.
+    doubts: Vec<Model>,
+}
+
+impl Life {
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+}
+
 struct Storm {
     random: Random,
     place: tempfile::TempDir,
@@ -330,7 +348,7 @@ impl Storm {
             store.write(PATIENCE, |_| Ok(())).unwrap();
             store
         });
-        let mut model = contents(&store);
+        let model = contents(&store);
         allowed.assert_has(&model, name);
         assert_eq!(store.check(PATIENCE).unwrap(), [], "{name}");
         let mut allowed = Allowed::only(&model);
@@ -338,65 +356,68 @@ impl Storm {
             allowed.push(&Model::new());
         }
         self.verify(images, &allowed, &format!("{name}, opening"));
-        let mut store = Some(store);
-        let (first, mut doubts) = (self.random.below(1000), Vec::new());
+        let mut life = Life { disk, store: Some(store), model, allowed, doubts: Vec::new() };
+        let first = self.random.below(1000);
         for step in 0..1 + self.random.below(OPERATIONS) {
             let mut deed = Deed::random(&mut self.random, first + step);
             // The first change since all was on disk takes the clean mark back.
-            if store.as_ref().unwrap().shared().head.is_clean() && self.random.below(2) == 0 {
+            if life.store().shared().head.is_clean() && self.random.below(2) == 0 {
                 deed = Deed::elsewhere(&mut self.random, deed);
             }
-            let mut after = model.clone();
-            deed.apply(&mut after);
-            let was_clearing = clears(store.as_ref().unwrap());
-            let notes = self.place.path().join("notes");
-            let (result, images) =
-                self.cut_in(&disk, deed.rate(), || deed.done(path, &mut store, &disk, &notes));
-            let what: String = format!("{deed:?}").chars().take(100).collect();
-            let what = format!("{name}, operation {step}, {what}");
-            result.unwrap_or_else(|error| panic!("{what}: {error}"));
-            let store = store.as_ref().unwrap();
-            // What was killed has been finished or taken back.
-            let is_over = deed.is_over();
-            if is_over {
-                let found = contents(store);
-                assert!(found == model || found == after, "{what}: half of it is there");
-                doubts = if found == after { Vec::new() } else { vec![after] };
-                model = found;
-            } else {
-                model = after;
-                // Nobody has written since: neither syncing the log nor opening does.
-                if !matches!(deed, Deed::SyncLog | Deed::Reopen) {
-                    doubts = deed.in_doubt(&model);
-                }
-            }
-            let is_clearing = clears(store);
-            if was_clearing || is_clearing {
-                allowed.push(&Model::new());
-            }
-            let certain = allowed.0.len();
-            if !was_clearing {
-                doubts.iter().for_each(|model| allowed.push(model));
-            }
-            let in_doubt = certain..allowed.0.len();
-            let keeps = deed.is_sync() || was_clearing != is_clearing;
-            if !was_clearing || keeps || deed.may_sync() {
-                allowed.push(&model);
-            }
-            self.verify(images, &allowed, &what);
-            if is_over {
-                allowed.0.drain(in_doubt);
-                doubts.clear();
-            }
-            if is_clearing && store.shared().head.is_changed() {
-                allowed = Allowed::only(&Model::new());
-            } else if keeps {
-                allowed = Allowed::only(&model);
-                doubts.iter().for_each(|model| allowed.push(model));
+            self.step(&mut life, path, &deed, &format!("{name}, operation {step}"));
+        }
+        let image = life.disk.borrow_mut().cut(&mut self.random, 0, 1).remove(0);
+        (image, life.allowed)
+    }
+
+    /// One deed, and what cuts in the middle of it leave.
+    fn step(&mut self, life: &mut Life, path: &Path, deed: &Deed, name: &str) {
+        let mut after = life.model.clone();
+        deed.apply(&mut after);
+        let was_clearing = clears(life.store());
+        let (disk, notes) = (Rc::clone(&life.disk), self.place.path().join("notes"));
+        let work = || deed.done(path, &mut life.store, &disk, &notes);
+        let (result, images) = self.cut_in(&disk, deed.rate(), work);
+        let what: String = format!("{name}, {deed:?}").chars().take(140).collect();
+        result.unwrap_or_else(|error| panic!("{what}: {error}"));
+        // What was killed has been finished or taken back.
+        let is_over = deed.is_over();
+        if is_over {
+            let found = contents(life.store());
+            assert!(found == life.model || found == after, "{what}: half of it is there");
+            life.doubts = if found == after { Vec::new() } else { vec![after] };
+            life.model = found;
+        } else {
+            life.model = after;
+            // Nobody has written since: neither syncing the log nor opening does.
+            if !matches!(deed, Deed::SyncLog | Deed::Reopen) {
+                life.doubts = deed.in_doubt(&life.model);
             }
         }
-        let image = disk.borrow_mut().cut(&mut self.random, 0, 1).remove(0);
-        (image, allowed)
+        let is_clearing = clears(life.store());
+        if was_clearing || is_clearing {
+            life.allowed.push(&Model::new());
+        }
+        let certain = life.allowed.0.len();
+        if !was_clearing {
+            life.doubts.iter().for_each(|model| life.allowed.push(model));
+        }
+        let in_doubt = certain..life.allowed.0.len();
+        let keeps = deed.is_sync() || was_clearing != is_clearing;
+        if !was_clearing || keeps || deed.may_sync() {
+            life.allowed.push(&life.model);
+        }
+        self.verify(images, &life.allowed, &what);
+        if is_over {
+            life.allowed.0.drain(in_doubt);
+            life.doubts.clear();
+        }
+        if is_clearing && life.store().shared().head.is_changed() {
+            life.allowed = Allowed::only(&Model::new());
+        } else if keeps {
+            life.allowed = Allowed::only(&life.model);
+            life.doubts.iter().for_each(|model| life.allowed.push(model));
+        }
     }
 
     fn run(&mut self, cuts: u64) {
