@@ -351,11 +351,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The value files that current records name.
-    fn named_files(&self) -> Result<HashSet<String>> {
-        let mut named = HashSet::new();
+    /// The value files that current records name; none if not all records were met, as where the list
+    /// of pages is damaged.
+    fn named_files(&self) -> Result<Option<HashSet<String>>> {
+        let (mut named, mut met) = (HashSet::new(), 0);
         let mut cursor = PageCursor::default();
         while let Some(page) = self.page(&mut cursor)? {
+            met += page.entries.len() as u64;
             for view in page.entries {
                 let at = view.slot.location();
                 if let Some(header) = self.header(at)?
@@ -365,7 +367,7 @@ impl Writer<'_> {
                 }
             }
         }
-        Ok(named)
+        Ok((met == self.state.len).then_some(named))
     }
 
     /// Deletes the value files that no record names.
@@ -373,8 +375,10 @@ impl Writer<'_> {
         self.sweep_log_and_table()?;
         let mut unnamed = self.shared.value_files()?;
         if !unnamed.is_empty() {
-            let named = self.named_files()?;
-            unnamed.retain(|name| !named.contains(name));
+            match self.named_files()? {
+                Some(named) => unnamed.retain(|name| !named.contains(name)),
+                None => unnamed.clear(),
+            }
         }
         if !unnamed.is_empty() {
             // What replaced them may not be on disk yet.

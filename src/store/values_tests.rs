@@ -7,11 +7,14 @@ use std::rc::Rc;
 
 use super::stress_tests::{PATIENCE, check, open, put, put_in, transact};
 use crate::error::ErrorKind;
+use crate::format::entry::LIFE;
 use crate::format::record::FileRef;
 use crate::store::writer::PutValue;
 use crate::store::{Store, Writer};
+use crate::sys::sync::Ordering;
 use crate::sys::testing::{Child, Step, watch};
 use crate::sys::trust::pretend::set_boot;
+use crate::table::Space;
 
 /// Gives one byte at a time, after an interruption each; then an end, or an error.
 struct Halting {
@@ -329,4 +332,21 @@ fn files_that_are_no_values_stay_where_they_are() {
     store.write(PATIENCE, |writer| writer.clear()).unwrap();
     assert!(beside.exists() && apart.exists());
     assert!(store.open_value_file(file).unwrap().is_none());
+}
+
+/// A damaged page: what it names, and what pages behind it name, is not met.
+#[test]
+fn a_sweep_that_does_not_meet_all_records_deletes_no_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    (0..200).for_each(|key| put(&store, key, b"v"));
+    let file = put_file(&store);
+    let life = &store.shared().table.page(1).unwrap()[LIFE];
+    life.store(0, Ordering::Relaxed);
+    store.compact(PATIENCE).unwrap();
+    assert!(dir.path().join(file.name()).exists());
+    assert!(!store.repair(PATIENCE).unwrap().is_empty());
+    store.compact(PATIENCE).unwrap();
+    assert!(store.open_value_file(file).unwrap().is_some());
+    check(&store);
 }

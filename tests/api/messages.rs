@@ -92,7 +92,7 @@ fn a_deleted_directory_is_named_with_a_cure() {
     let cache = cache();
     fs::remove_dir_all(cache.directory()).unwrap();
     let large = cache.set_bytes("large", &[1; 500_000]);
-    fails(large, ErrorKind::Io, cache.directory(), "name a directory that is there");
+    fails(large, ErrorKind::Io, cache.directory(), "open it anew");
 }
 
 #[test]
