@@ -20,6 +20,7 @@ use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::elsewhere::Notes;
+use crate::format::head::{APPLIED, BOOT, CLEAN, GEOMETRY, TAIL};
 use crate::store::crash_tests::Random;
 use crate::sys::testing::Step;
 
@@ -87,6 +88,17 @@ struct Inode {
 pub(super) struct Image(Vec<(String, Option<Vec<u8>>)>);
 
 impl Image {
+    /// Words of the head that decide what is believed.
+    pub(super) fn head(&self) -> String {
+        let head = self.0.iter().find(|(name, _)| name == "head");
+        let Some((_, Some(bytes))) = head else { return "no head".to_owned() };
+        let word = |at: usize| {
+            bytes.get(8 * at..8 * at + 8).map(|it| u64::from_le_bytes(it.try_into().unwrap()))
+        };
+        let words = [BOOT, CLEAN, TAIL, APPLIED, GEOMETRY].map(word);
+        format!("boot, clean, tail, applied, geometry {words:x?}")
+    }
+
     pub(super) fn write_to(&self, path: &Path) {
         std::fs::create_dir_all(path).unwrap();
         for (name, bytes) in &self.0 {

@@ -318,7 +318,13 @@ impl Storm {
                 allowed.assert_no_ghosts(&store, &found, &what);
                 store.write(PATIENCE, |_| Ok(())).unwrap();
                 assert!(contents(&store) == found, "{what}: otherwise after a write");
-                assert_eq!(store.check(PATIENCE).unwrap(), [], "{what}");
+                let findings = store.check(PATIENCE).unwrap();
+                assert!(
+                    findings.is_empty(),
+                    "{what}: {findings:?} where the disk had {}, and now {:?}",
+                    image.head(),
+                    store.state()
+                );
                 assert_no_leaks(&store, false);
                 drop(store);
                 if self.random.below(50) == 0 {
