@@ -13,7 +13,6 @@ use crate::format::head::{
     APPLIED, BLOCKS, GEOMETRY, HEAD_BYTES, Identity, SETTINGS, TAIL, Unreadable,
 };
 use crate::format::location::{Location, Segment};
-use crate::format::record::Kind;
 use crate::format::segment::HEADER_UNITS;
 use crate::format::settings::{PowerLoss, Settings};
 use crate::format::slot::FIRST_BUCKETS;
@@ -369,7 +368,6 @@ impl Writer<'_> {
         self.flip(self.tail)?;
         // From here on recovering does the same.
         shared.table.switch(self.state.geometry);
-        self.job(Kind::Settings, &settings.encode())?;
         // What cannot be deleted now is swept later.
         for name in shared.table.stale_files(generation).unwrap_or_default() {
             shared.discard_file(&name);

@@ -15,7 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::format::entry::{Access, Deadline, PAGE_ENTRIES, tag_hash};
 use crate::format::location::{Location, Segment};
 use crate::format::queue::is_bounds;
-use crate::format::record::{FileRef, Kind};
+use crate::format::record::FileRef;
 use crate::format::segment::HEADER_UNITS;
 use crate::format::settings::{PowerLoss, Settings};
 use crate::format::slot::{FIRST_BUCKETS, Slot, bucket_of};
@@ -159,10 +159,6 @@ impl Writer<'_> {
             self.shared.sync_directories()?;
         }
         self.shared.head.set_changed();
-        if history.settings.is_none() {
-            let settings = self.shared.head.settings();
-            self.job(Kind::Settings, &settings.encode())?;
-        }
         Ok(history.findings)
     }
 

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::location::{Location, Segment};
-use crate::format::record::FileRef;
+use crate::format::record::{FileRef, Kind};
 use crate::format::state::{Applied, State};
 use crate::log::segments::MAX_SEGMENTS;
 use crate::store::apply::MAX_SPLITS;
@@ -460,6 +460,12 @@ impl Writer<'_> {
         let synced = self.shared.own_synced();
         if !synced.is_none() && !self.state.synced.is_at_or_after(synced) {
             self.state.synced = synced;
+        }
+        if self.state.settings.is_none() {
+            // The log has just begun, or its beginning is lost. A later record shows by this one what it
+            // changes.
+            let settings = self.shared.head.settings();
+            self.job(Kind::Settings, &settings.encode())?;
         }
         Ok(())
     }

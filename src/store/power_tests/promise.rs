@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::rc::Rc;
 
+use super::beside::flushes;
 use super::killed::killed_at;
 use super::{PATIENCE, boot, check, get, open, prefix, put, put_file};
 use crate::error::ErrorKind;
+use crate::format::location::Location;
 use crate::format::settings::{PowerLoss, Settings};
 use crate::format::state::State;
-use crate::store::Store;
+use crate::store::{Store, Writer};
 use crate::sys::testing::{Step, watch};
 
 pub(super) fn promise(store: &Store, power_loss: PowerLoss) {
@@ -202,4 +204,20 @@ fn a_promise_that_could_not_wait_for_want_of_descriptors_waits_with_the_next_wri
     watch(hook, || put(&store, 2, b"v"));
     assert!(waited.get());
     store.sync_log().unwrap();
+}
+
+/// As who is killed leaves it that has made the log anew, and not yet written its settings.
+#[test]
+fn a_promise_waits_although_the_log_does_not_say_what_was_promised_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    promise(&store, PowerLoss::Clear);
+    let forget = |writer: &mut Writer<'_>| {
+        writer.state.settings = Location::NONE;
+        writer.flip(writer.applied.location())
+    };
+    store.write(PATIENCE, forget).unwrap();
+    let (count, hook) = flushes();
+    watch(hook, || promise(&store, PowerLoss::Recover));
+    assert!(count.get() > 0, "the disk still says Clear");
 }
