@@ -162,7 +162,8 @@ impl Writer<'_> {
         Ok(history.findings)
     }
 
-    /// Deletes what nobody uses any more of another boot: a full disk needs its space. The old table; and where nothing is kept of the log, all of that, with the files of its values.
+    /// Deletes what nobody uses any more of another boot, as a full disk needs its space: the old table;
+    /// and where nothing is kept of the log all of that, with the files of its values.
     fn make_room(&self, generation: u64, keeps: bool) -> Result<()> {
         let shared = self.shared;
         for name in shared.table.stale_files(generation)? {
